@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+#include "base/err.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct {
+    int code;
+    const char *text;
+    int http_status;
+} table[] = {
+#define X(name, value, text, http) {CHP_##name, text, http},
+    CHP_ERRORS(X)
+#undef X
+};
+
+const char *chp_error_name(int code)
+{
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (table[i].code == code) {
+            return table[i].text;
+        }
+    }
+    return code == 0 ? "ok" : "unknown error";
+}
+
+int chp_error_http_status(int code)
+{
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (table[i].code == code) {
+            return table[i].http_status;
+        }
+    }
+    return 500;
+}
+
+int chp_error_set(struct chp_error *error, int code, const char *format, ...)
+{
+    if (error != NULL) {
+        va_list args;
+        error->code = code;
+        va_start(args, format);
+        (void)vsnprintf(error->text, sizeof error->text, format, args);
+        va_end(args);
+    }
+    return code;
+}
+
+_Noreturn void chp_assert_failed(const char *expression, const char *file, int line)
+{
+    (void)fprintf(stderr, "level=fatal msg=\"broken invariant\" expression=\"%s\" at=%s:%d\n",
+                  expression, file, line);
+    abort();
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* Every bound of the project that is not configuration, and where it comes from. */
+#ifndef CHP_BASE_LIMITS_H
+#define CHP_BASE_LIMITS_H
+
+#include <assert.h>
+
+enum {
+    /* Messages (design section 3). */
+    CHP_MESSAGE_ITEMS_MAX = 256,
+    CHP_MESSAGE_CLOSE_BYTES = 128 * 1024, /* a message that reached this takes no further item */
+    CHP_MESSAGE_MAX_BYTES = 1024 * 1024,
+    CHP_ITEM_MAX_BYTES = 512 * 1024, /* one item always fits in a message with its header */
+    CHP_WIRE_DEPTH_MAX = 16,
+    CHP_WIRE_ELEMENTS_MAX = 16384, /* of one item or header, all levels together */
+    CHP_WIRE_VERSION = 1,
+    CHP_WIRE_VERSION_MIN = 1,
+
+    /* Requests. */
+    CHP_ID_MAX_BYTES = 200,      /* resource ids, types, keys, principals, services */
+    CHP_SITE_MAX_BYTES = 100,    /* site names; "cheops.<S>.operations" must fit in AMQP's 255 */
+    CHP_SITES_MAX = 256,         /* known sites */
+    CHP_SCOPE_MAX_BYTES = 4096,
+    CHP_SCOPE_DEPTH_MAX = 32,
+    CHP_SCOPE_NODES_MAX = 1024,
+    CHP_PAYLOAD_MAX_BYTES = 64 * 1024, /* command or REST request without files (design section 3) */
+    CHP_ARGV_MAX = 1024,
+    CHP_FILES_MAX = 64,
+    CHP_FILE_NAME_MAX_BYTES = 200,
+    CHP_FILE_INLINE_MAX_BYTES = 64 * 1024, /* larger files travel as blobs */
+    CHP_FILES_INLINE_MAX_BYTES = 128 * 1024, /* of one operation together; further ones travel as blobs */
+    CHP_CONFIG_MAX_BYTES = 64 * 1024,        /* a resolution matrix as JSON */
+    CHP_MATRIX_ROWS_MAX = 1024,
+    CHP_VECTOR_MAX = 2048, /* (origin, incarnation) pairs of one resource */
+    CHP_DEADLINE_DEFAULT_MS = 60 * 1000,
+    CHP_DEADLINE_MAX_MS = 24 * 3600 * 1000,
+
+    /* Executions. */
+    CHP_OUTPUT_MAX_BYTES = 64 * 1024, /* kept and sent; the rest is cut and marked */
+    CHP_REASON_MAX_BYTES = 500,
+
+    /* Blobs (design section 3). */
+    CHP_CHUNK_BYTES = 128 * 1024,
+    CHP_CHUNKS_IN_FLIGHT = 8,
+
+    /* Streams (design section 3): towards one site, not yet returned in its marks. */
+    CHP_OUT_MESSAGES_MAX = 1000,
+    CHP_OUT_BYTES_MAX = 16 * 1024 * 1024,
+};
+
+static_assert(CHP_ITEM_MAX_BYTES + CHP_MESSAGE_CLOSE_BYTES < CHP_MESSAGE_MAX_BYTES,
+              "a message that may still take an item must have room for the largest");
+static_assert(CHP_PAYLOAD_MAX_BYTES + CHP_FILES_INLINE_MAX_BYTES + CHP_CONFIG_MAX_BYTES +
+                      CHP_SCOPE_MAX_BYTES + CHP_VECTOR_MAX * 64 <
+                  CHP_ITEM_MAX_BYTES,
+              "an operation with everything at its bound fits in an item");
+static_assert(CHP_OUTPUT_MAX_BYTES + CHP_REASON_MAX_BYTES < CHP_ITEM_MAX_BYTES, "an ack fits in an item");
+static_assert(CHP_CHUNK_BYTES < CHP_ITEM_MAX_BYTES, "a chunk fits in an item");
+
+#endif
