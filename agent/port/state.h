@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/*
+ * The state of a site as plain data: what the engine asks to be written and read. schema/README.md describes the
+ * tables. A batch is one transaction: its writes in order, then its loads, which see the writes.
+ *
+ * All pointers in a batch live in its arena (or longer than the batch).
+ */
+#ifndef CHP_PORT_STATE_H
+#define CHP_PORT_STATE_H
+
+#include "wire/request.h"
+
+/* What a site knows of a resource. */
+struct chp_resource_row {
+    const char *id;
+    enum chp_level level;
+    const char *scope;
+    const char **members; /* sorted */
+    size_t member_count;
+    struct chp_vector vector;  /* dots held here, contiguously */
+    struct chp_stamp highest;  /* of the operations held here */
+    /* The operation that creates it and comes first in arbitration order: its level, scope and config count. */
+    struct chp_stamp created;
+    const char *created_origin;
+    struct chp_uuid created_id;
+    uint64_t created_ms;
+    const char *config;        /* resolution matrix, checked and completed, as JSON text; or NULL */
+    uint64_t config_version;
+    /* Last in arbitration order that was executed here; origin NULL: none. */
+    struct chp_stamp executed;
+    const char *executed_origin;
+    struct chp_uuid executed_id;
+    bool merged;               /* created concurrently on several sites */
+};
+
+/* State of one operation at one site, as this site knows it. At the origin there is a row for every member, elsewhere
+ * for the site itself. */
+struct chp_execution_row {
+    struct chp_ack ack;       /* all but resource are columns; ack.resource is, too, for the busy index */
+    uint64_t number;          /* of the operation in the stream to ack.site; 0 at the site itself */
+    uint64_t updated_ms;      /* wall clock here */
+    uint64_t elapsed_ms;      /* at the origin: from entering to this answer */
+};
+
+enum chp_write_kind {
+    CHP_WRITE_SELF,             /* this site's incarnation; replaces */
+    CHP_WRITE_RESOURCE,         /* insert or replace */
+    CHP_WRITE_OPERATION,        /* insert; does nothing when the id is there */
+    CHP_WRITE_EXECUTION,        /* insert or replace by (operation, site), never with a lower run */
+    CHP_WRITE_COMPLETED,        /* the origin's operation has been answered by every member */
+    CHP_WRITE_OUTBOUND,         /* an item waits for a site */
+    CHP_WRITE_STREAM_OUT,       /* a site has committed up to mark: forget the items, keep the mark */
+    CHP_WRITE_STREAM_IN,        /* this site has committed up to mark */
+    CHP_WRITE_EVENT,
+    CHP_WRITE_EVENTS_PUBLISHED, /* up to number */
+    CHP_WRITE_KEY,              /* idempotency key; does nothing when it is there */
+    CHP_WRITE_PEER,             /* insert or replace */
+};
+
+struct chp_write {
+    enum chp_write_kind kind;
+    union {
+        struct {
+            const char *site;
+            uint64_t incarnation;
+        } self;
+        struct chp_resource_row resource;
+        struct {
+            const struct chp_operation *operation;
+            struct chp_bytes item;      /* as its origin encoded it */
+            const char *reply_to;       /* at the origin: where the AMQP door's client listens, or NULL */
+            const char *correlation_id;
+            uint64_t received_ms;       /* wall clock here */
+        } operation;
+        struct chp_execution_row execution;
+        struct {
+            struct chp_uuid operation;
+            bool failed;
+            uint64_t completed_ms;
+        } completed;
+        struct {
+            const char *site;
+            enum chp_key key;
+            uint64_t number;
+            bool is_operation;          /* the item is that of operation, kept once for all sites */
+            struct chp_uuid operation;
+            struct chp_bytes item;      /* otherwise */
+        } outbound;
+        struct {
+            const char *site;
+            enum chp_key key;
+            uint64_t incarnation;       /* of the sender of the stream */
+            uint64_t mark;
+        } stream;                       /* STREAM_OUT and STREAM_IN */
+        struct {
+            uint64_t number;
+            uint64_t at_ms;
+            const char *kind;           /* "operation.accepted", ... */
+            const char *resource;       /* or NULL, as the next two */
+            const struct chp_uuid *operation;
+            const char *site;           /* that it is about */
+            const char *data;           /* JSON object as text */
+        } event;
+        uint64_t events_published;
+        struct {
+            const char *principal;
+            const char *key;
+            struct chp_sha256 hash;     /* chp_request_hash */
+            struct chp_uuid operation;
+            uint64_t at_ms;
+        } key;
+        struct {
+            const char *site;
+            bool up;
+            uint64_t since_ms;          /* wall clock */
+            uint64_t heard_ms;          /* last contact, wall clock; 0 never */
+            uint64_t round_trip_us;     /* 0 unknown */
+        } peer;
+    };
+};
+
+enum chp_load_kind {
+    CHP_LOAD_START,     /* everything that is not per resource */
+    CHP_LOAD_RESOURCE,  /* one resource, its pending operations, and optionally an idempotency key */
+    CHP_LOAD_BUSY,      /* ids of resources with operations that have not ended here, by id, after a given one */
+    CHP_LOAD_OPERATION, /* one operation with its executions */
+    CHP_LOAD_OUTBOUND,  /* items of one stream */
+    CHP_LOAD_EVENTS,
+    CHP_LOAD_RANGE,     /* items of a range of dots of a resource */
+};
+
+struct chp_stream_row {
+    const char *site;
+    enum chp_key key;
+    bool out;
+    uint64_t incarnation;
+    uint64_t mark;
+    uint64_t last; /* out: highest number given so far (mark when nothing waits) */
+};
+
+/* An operation held here that has not ended here. */
+struct chp_pending_row {
+    const struct chp_operation *operation; /* decoded from item */
+    struct chp_bytes item;
+    uint64_t arrival;        /* order in which it was stored */
+    enum chp_state state;    /* of the execution here */
+    uint32_t run;
+};
+
+struct chp_event_row {
+    uint64_t number;
+    uint64_t at_ms;
+    const char *kind;
+    const char *json; /* the event whole, as published: schema/README.md */
+};
+
+struct chp_item_row {
+    uint64_t number; /* in its stream; for CHP_LOAD_RANGE the n of the dot */
+    struct chp_uuid operation;
+    struct chp_bytes item;
+};
+
+struct chp_load {
+    enum chp_load_kind kind;
+    uint64_t token; /* the caller's, untouched */
+    /* What is asked. */
+    const char *resource;       /* RESOURCE, RANGE; BUSY: the id to start after, "" at first */
+    const char *principal;      /* RESOURCE with key */
+    const char *key;            /* or NULL */
+    struct chp_uuid operation;  /* OPERATION */
+    struct chp_range range;     /* RANGE */
+    const char *site;           /* OUTBOUND */
+    enum chp_key stream_key;    /* OUTBOUND */
+    uint64_t after;             /* OUTBOUND, EVENTS: numbers greater than this */
+    size_t limit;               /* rows */
+    /* The result, in the batch's arena. found is false when there is no such row. */
+    bool found;
+    struct {
+        const char *site; /* NULL: the database has never been used */
+        uint64_t incarnation;
+        uint64_t event_last;
+        uint64_t event_published;
+        struct chp_stream_row *streams;
+        size_t stream_count;
+        uint64_t received_last; /* highest arrival */
+    } start;
+    struct {
+        struct chp_resource_row row;
+        struct chp_pending_row *pending; /* by arbitration order (level none: by arrival), at most limit */
+        size_t pending_count;
+        size_t pending_total;
+        bool key_found;
+        struct chp_sha256 key_hash;
+        struct chp_uuid key_operation;
+    } resource_result;
+    struct {
+        const char **ids;
+        size_t count;
+    } busy;
+    struct {
+        struct chp_operation *row; /* decoded from its item, which borrows from item */
+        struct chp_bytes item;
+        const char *reply_to;
+        const char *correlation_id;
+        bool completed;
+        struct chp_execution_row *executions;
+        size_t execution_count;
+    } operation_result;
+    struct {
+        struct chp_item_row *rows;
+        size_t count;
+    } items; /* OUTBOUND, RANGE */
+    struct {
+        struct chp_event_row *rows;
+        size_t count;
+    } events;
+};
+
+#endif
