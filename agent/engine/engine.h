@@ -15,6 +15,7 @@
 #ifndef CHP_ENGINE_ENGINE_H
 #define CHP_ENGINE_ENGINE_H
 
+#include "port/driver.h"
 #include "port/store.h"
 #include "scope/scope.h"
 
@@ -41,16 +42,17 @@ void chp_engine_free(struct chp_engine *engine);
 
 struct chp_now {
     uint64_t wall_ms;
-    uint64_t mono_ms;
+    uint64_t mono_us;
 };
 
 enum chp_event_kind {
     CHP_EVENT_START,    /* first; loads what is not per resource */
     CHP_EVENT_LOADED,   /* a load of an earlier batch has its result */
     CHP_EVENT_REQUEST,  /* through a door */
-    CHP_EVENT_ITEM,     /* operation, ack or want from another site */
+    CHP_EVENT_ITEM,     /* from another site */
     CHP_EVENT_MARKS,    /* low-water marks from another site */
     CHP_EVENT_BEAT,     /* a heartbeat arrived */
+    CHP_EVENT_FETCHED,  /* the files of an operation are here, or nowhere */
     CHP_EVENT_EXECUTED, /* a run ended */
     CHP_EVENT_TICK,     /* about every second */
 };
@@ -73,10 +75,9 @@ struct chp_event {
             enum chp_key key;
             uint64_t number;      /* 0: not numbered */
             uint64_t delivery;    /* comes back in CHP_AFTER_SETTLE, exactly once */
-            const struct chp_item *item; /* valid until then, as bytes; NULL: the item was malformed or refused by the
+            const struct chp_item *item; /* operation, ack, want or repair; valid until then, as bytes is. NULL: the item was malformed or refused by the
                                             door and only its number counts */
             struct chp_bytes bytes;
-            const char *refusal;  /* with item NULL and an operation that could be identified: why */
         } item;
         struct {
             const char *from;
@@ -88,7 +89,15 @@ struct chp_event {
             uint64_t incarnation;
             const struct chp_beat *beat;
         } beat;
-        const struct chp_completion *executed;
+        struct {
+            struct chp_uuid operation;
+            const char *resource;
+            int code; /* 0, or CHP_ENOTFOUND */
+        } fetched;
+        struct {
+            const char *resource;
+            const struct chp_completion *completion;
+        } executed;
     };
 };
 
@@ -98,11 +107,13 @@ enum chp_after_kind {
     CHP_AFTER_DEAD,    /* an inbound item can't be processed: dead-letter it, then settle */
     CHP_AFTER_SEND,    /* a numbered item is in the store and may go */
     CHP_AFTER_CONTROL, /* an unnumbered item for one site, now or never */
+    CHP_AFTER_FETCH,   /* bring the files of an operation here */
     CHP_AFTER_RUN,     /* start (or resume) an operation here */
     CHP_AFTER_FORGET_RUN, /* the run's result is committed */
     CHP_AFTER_NOTICE,  /* to watchers and the operation's reply_to */
     CHP_AFTER_EVENT,   /* a row of events is in the store and may be published */
     CHP_AFTER_MARK,    /* a site's mark moved: the stream to it has room */
+    CHP_AFTER_RESEND,  /* a site lacks what follows its mark: send again from there */
     CHP_AFTER_STARTED, /* the start's load is in: streams may go on */
     CHP_AFTER_PEER,    /* a site is up or down now */
 };
@@ -129,7 +140,7 @@ struct chp_after {
             struct chp_bytes item; /* of the operation */
             uint32_t run;
             bool resume;
-        } run;
+        } run;              /* RUN and FETCH */
         struct {
             struct chp_uuid operation;
             uint32_t run;
@@ -148,7 +159,7 @@ struct chp_after {
             enum chp_key key;
             uint64_t mark;
             uint64_t last; /* STARTED: one for each stream out */
-        } stream;           /* MARK and STARTED */
+        } stream;           /* MARK, RESEND and STARTED */
         struct {
             const char *site;
             bool up;
@@ -187,7 +198,7 @@ bool chp_engine_peer(const struct chp_engine *engine, size_t index, struct chp_p
  * CHP_KEY_COUNT; returns how many. */
 size_t chp_engine_marks(const struct chp_engine *engine, const char *site, struct chp_mark *marks);
 /* The beat to send to site now. */
-void chp_engine_beat(const struct chp_engine *engine, const char *site, uint64_t mono_us, uint64_t wall_ms,
+void chp_engine_beat(const struct chp_engine *engine, const char *site, const struct chp_now *now,
                      struct chp_beat *beat);
 uint64_t chp_engine_incarnation(const struct chp_engine *engine);
 size_t chp_engine_resource_count(const struct chp_engine *engine);

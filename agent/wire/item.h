@@ -168,6 +168,12 @@ struct chp_chunk {
     bool missing;
 };
 
+/* Asks for a stream again from after + 1: something of it did not arrive (design 4.7). Unnumbered. */
+struct chp_repair {
+    enum chp_key key;
+    uint64_t after;
+};
+
 struct chp_beat {
     uint64_t sent_us;       /* monotonic clock of the sender */
     uint64_t echo_us;       /* sent_us of the last beat that the sender had from the receiver, 0 for none */
@@ -187,6 +193,7 @@ enum chp_item_kind {
     CHP_ITEM_FETCH = 6,
     CHP_ITEM_CHUNK = 7,
     CHP_ITEM_BEAT = 8,
+    CHP_ITEM_REPAIR = 9,
 };
 
 struct chp_item {
@@ -200,6 +207,7 @@ struct chp_item {
         struct chp_fetch fetch;
         struct chp_chunk chunk;
         struct chp_beat beat;
+        struct chp_repair repair;
     };
 };
 
