@@ -18,6 +18,7 @@ enum {
 
     /* Requests. */
     CHP_ID_MAX_BYTES = 200,      /* resource ids, types, keys, principals, services */
+    CHP_TYPE_MAX_BYTES = 64,     /* op types, names of drivers */
     CHP_SITE_MAX_BYTES = 100,    /* site names; "cheops.<S>.operations" must fit in AMQP's 255 */
     CHP_SITES_MAX = 256,         /* known sites */
     CHP_SCOPE_MAX_BYTES = 4096,
@@ -32,6 +33,7 @@ enum {
     CHP_CONFIG_MAX_BYTES = 64 * 1024,        /* a resolution matrix as JSON */
     CHP_MATRIX_ROWS_MAX = 1024,
     CHP_VECTOR_MAX = 2048, /* (origin, incarnation) pairs of one resource */
+    CHP_DISPLACES_MAX = 1024, /* ranges of dots that one operation displaces */
     CHP_DEADLINE_DEFAULT_MS = 60 * 1000,
     CHP_DEADLINE_MAX_MS = 24 * 3600 * 1000,
 

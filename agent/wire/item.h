@@ -239,6 +239,7 @@ struct chp_message {
 const char *chp_key_name(enum chp_key key);   /* "request", "operation", "ack", "control", "beat", "bulk" */
 const char *chp_level_name(enum chp_level level);
 const char *chp_state_name(enum chp_state state); /* "in-doubt" for CHP_STATE_IN_DOUBT */
+int chp_key_parse(const char *text, enum chp_key *key) CHP_MUST_CHECK;
 int chp_level_parse(const char *text, enum chp_level *level) CHP_MUST_CHECK;
 int chp_state_parse(const char *text, enum chp_state *state) CHP_MUST_CHECK;
 /* Done, failed, refused, superseded, voided, expired: nothing follows without a new run. */
