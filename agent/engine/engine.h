@@ -67,6 +67,7 @@ struct chp_event {
         const struct chp_load *loaded;
         struct {
             uint64_t ticket;                   /* comes back in the reply */
+            bool key_checked;                  /* the engine's own: false */
             const struct chp_request *request; /* valid until the reply's effect */
         } request;
         struct {
@@ -180,11 +181,11 @@ void chp_engine_step(struct chp_engine *engine, const struct chp_event *event, s
 struct chp_after *chp_effects_after(struct chp_effects *effects, enum chp_after_kind kind);
 void chp_effects_deinit(struct chp_effects *effects);
 
-/* What is known of a peer now, for doors. site NULL-terminates an iteration by index. */
+/* What is known of a peer now, for doors; false past the last index. */
 struct chp_peer_view {
     const char *site;
     bool up;
-    bool heard;               /* ever */
+    bool state_known;         /* up or down was decided since start */
     uint64_t since_ms;        /* of this state, wall clock */
     uint64_t heard_ms;        /* last beat, wall clock */
     uint64_t round_trip_us;   /* 0 unknown */

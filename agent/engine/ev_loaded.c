@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* Results of loads: resources go on with the events that waited for them. */
+#include "engine/internal.h"
+
+#include <string.h>
+
+static void take_pending(struct chp_engine *engine, struct resource *resource,
+                         const struct chp_load *load)
+{
+    CHP_ASSERT(load->resource_result.pending_total >= load->resource_result.pending_count);
+    for (size_t i = 0; i < load->resource_result.pending_count; i++) {
+        const struct chp_pending_row *row = &load->resource_result.pending[i];
+        if (resource__find_pending(resource, &row->operation->id) == NULL) {
+            resource__add_pending(engine, resource, row->item, row->state, row->run);
+        }
+    }
+    resource->pending_stored +=
+        load->resource_result.pending_total - load->resource_result.pending_count;
+}
+
+static void on_resource(struct chp_engine *engine, const struct chp_event *event,
+                        struct chp_effects *effects)
+{
+    const struct chp_load *load = event->loaded;
+    struct resource *resource = chp_map_get(engine->resources, chp_bytes_of(load->resource));
+    CHP_ASSERT(resource != NULL);
+    if (resource->refilling) {
+        resource->refilling = false;
+        take_pending(engine, resource, load);
+        run__next(engine, resource, &event->now, effects);
+        return;
+    }
+    CHP_ASSERT(resource->state == RESOURCE_LOADING);
+    resource->state = RESOURCE_READY;
+    if (load->found) {
+        resource__set_row(engine, resource, &load->resource_result.row);
+        take_pending(engine, resource, load);
+        run__next(engine, resource, &event->now, effects);
+    }
+    struct chp_list waiting;
+    chp_list_init(&waiting);
+    CHP_LIST_FOREACH_SAFE(&resource->deferred, link, following)
+    {
+        chp_list_remove(link);
+        chp_list_append(&waiting, link);
+    }
+    CHP_LIST_FOREACH_SAFE(&waiting, link, following)
+    {
+        struct deferred *deferred = CHP_CONTAINER(link, struct deferred, link);
+        struct chp_event again = deferred->event;
+        again.now = event->now;
+        if (again.kind == CHP_EVENT_REQUEST) {
+            engine__on_request(engine, &again, effects);
+        } else {
+            CHP_ASSERT(again.kind == CHP_EVENT_ITEM);
+            engine__on_operation(engine, &again, effects);
+        }
+        engine__free_deferred(deferred);
+    }
+}
+
+/* Operations that another site wants, or that a new member lacks. */
+static void on_range(struct chp_engine *engine, const struct chp_event *event,
+                     struct chp_effects *effects)
+{
+    const struct chp_load *load = event->loaded;
+    struct peer *peer = engine__peer(engine, load->site);
+    CHP_ASSERT(peer != NULL);
+    for (size_t i = 0; i < load->items.count; i++) {
+        const struct chp_item_row *row = &load->items.rows[i];
+        struct chp_bytes item = chp_arena_bytes(&effects->batch.arena, row->item);
+        stream__put(peer, CHP_KEY_OPERATION, &row->operation, item, effects);
+    }
+}
+
+void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
+                       struct chp_effects *effects)
+{
+    switch (event->loaded->kind) {
+    case CHP_LOAD_START:
+        engine__on_started(engine, event->loaded, effects);
+        break;
+    case CHP_LOAD_RESOURCE:
+        if (event->loaded->key != NULL) {
+            engine__on_key(engine, event, effects);
+        } else {
+            on_resource(engine, event, effects);
+        }
+        break;
+    case CHP_LOAD_BUSY:
+        engine__on_busy(engine, event->loaded, effects);
+        break;
+    case CHP_LOAD_OPERATION:
+        tracked__loaded(engine, event->loaded, &event->now, effects);
+        break;
+    case CHP_LOAD_RANGE:
+        on_range(engine, event, effects);
+        break;
+    case CHP_LOAD_OUTBOUND: /* the daemon's own */
+    case CHP_LOAD_EVENTS:
+        CHP_ASSERT(!"load of another module");
+        break;
+    }
+}

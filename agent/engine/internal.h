@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* What the engine's files share. Nothing outside this folder includes it. */
+#ifndef CHP_ENGINE_INTERNAL_H
+#define CHP_ENGINE_INTERNAL_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "wire/wire.h"
+
+enum {
+    ENGINE_MAGIC = 0x43687045,
+    KEYS_RECENT_MAX =
+        4096,             /* idempotency keys remembered here until they are surely in the store */
+    BUSY_PAGE = 256,      /* ids of one CHP_LOAD_BUSY */
+    WANT_RANGE_MAX = 256, /* operations asked for, or given, at a time */
+    REPAIR_INTERVAL_US = 2000000,
+    TRACKED_MAX =
+        16384, /* operations of this origin in flight held in memory; the rest is loaded */
+};
+
+/* Numbers of a stream that have been committed beyond the mark: messages settle in any order. */
+struct settled_ahead {
+    struct {
+        uint64_t first;
+        uint64_t last;
+    } * ranges; /* sorted, disjoint, not touching */
+    size_t count;
+    size_t cap;
+};
+
+struct stream_in {
+    uint64_t incarnation; /* of the sender */
+    uint64_t accepted;    /* highest number taken in */
+    uint64_t mark;        /* everything up to here is committed */
+    struct settled_ahead ahead;
+    uint64_t repair_asked_us;
+    size_t write_index; /* where in the open batch its mark is written, perhaps */
+};
+
+struct stream_out {
+    uint64_t last; /* highest number given */
+    uint64_t mark; /* the receiver has committed up to here */
+};
+
+struct peer {
+    const char *site;
+    struct stream_in in[CHP_KEY_COUNT];
+    struct stream_out out[CHP_KEY_COUNT];
+    bool up;
+    bool state_known; /* up or down was decided since start */
+    bool heard;
+    uint64_t since_ms;
+    uint64_t heard_ms;
+    uint64_t heard_us;
+    uint64_t beat_sent_us; /* its clock, to be echoed */
+    uint64_t round_trip_us;
+    uint64_t beat_wall_ms; /* its wall clock, as of heard_us */
+    uint32_t version;
+    char software[64];
+    uint64_t incarnation;
+    struct chp_list undelivered; /* struct member_progress, by number */
+};
+
+/* An operation held here that has not ended here. */
+struct pending {
+    struct chp_list link; /* in resource.pending */
+    struct chp_arena arena;
+    const struct chp_operation *operation;
+    struct chp_bytes item;
+    enum chp_state state;
+    uint32_t run;
+    bool fetching;
+    bool fetched;
+};
+
+enum resource_state { RESOURCE_LOADING, RESOURCE_READY };
+
+struct resource {
+    struct chp_list lru; /* in engine.lru */
+    enum resource_state state;
+    struct chp_arena arena; /* of what row points to */
+    bool exists;
+    struct chp_resource_row row;
+    struct chp_list pending; /* by arbitration order (level none: by arrival) */
+    size_t pending_count;
+    size_t pending_stored; /* further ones that are only in the store */
+    bool refilling;
+    struct pending *running;  /* it, or what is in doubt, holds the resource */
+    struct chp_list deferred; /* struct deferred: events that wait for the load */
+    size_t write_index;       /* where in the open batch its row is written, perhaps */
+};
+
+struct deferred {
+    struct chp_list link;
+    struct chp_arena arena; /* of what event points to, when it had to be copied */
+    struct chp_event event;
+};
+
+struct tracked;
+
+/* One member of an operation of this origin. */
+struct member_progress {
+    struct chp_list link; /* in peer.undelivered until the peer's mark passes number */
+    struct tracked *tracked;
+    const char *site;
+    enum chp_state state;
+    uint32_t run;
+    uint64_t number;
+};
+
+/* An operation of this origin that not every member has answered. */
+struct tracked {
+    struct chp_list lru; /* in engine.tracked_lru */
+    struct chp_arena arena;
+    struct chp_uuid id;
+    const char *resource;
+    struct member_progress *members;
+    size_t member_count;
+    uint64_t entered_ms;
+    bool completed;
+    const char *reply_to;
+    const char *correlation_id;
+};
+
+struct recent_key {
+    struct chp_list link;
+    struct chp_sha256 hash;
+    struct chp_uuid operation;
+    size_t name_len;
+    uint8_t name[]; /* principal NUL key */
+};
+
+struct chp_engine {
+    uint32_t magic;
+    struct chp_engine_config config;
+    bool started;
+    uint64_t incarnation;
+    uint64_t event_last;
+    struct peer *peers;
+    struct chp_map *resources;
+    struct chp_list lru;
+    struct chp_map *tracked; /* by id */
+    struct chp_list tracked_lru;
+    struct chp_map *tracked_loading; /* id -> struct chp_list * of deferred acks */
+    struct chp_list key_waiting;     /* struct deferred: requests whose key is being looked up */
+    struct chp_map *keys;
+    struct chp_list keys_order;
+    struct chp_map *names; /* interned origins */
+    /* Resources with work that are only in the store: scanned page by page while there is room. */
+    bool busy_left;
+    bool busy_loading;
+    char *busy_after;
+};
+
+/* keys.c: idempotency keys that were given lately (design 4.1) */
+const struct recent_key *keys__find(const struct chp_engine *engine, const char *principal,
+                                    const char *key);
+void keys__add(struct chp_engine *engine, const char *principal, const char *key,
+               const struct chp_sha256 *hash, const struct chp_uuid *operation);
+
+/* engine.c */
+struct peer *engine__peer(const struct chp_engine *engine, const char *site);
+bool engine__is_known(const struct chp_engine *engine, const char *site);
+const char *engine__intern(struct chp_engine *engine, const char *name);
+uint64_t engine__trusted_wall_ms(const struct chp_engine *engine, const struct chp_now *now);
+bool engine__contains(const char *const *sites, size_t count, const char *site);
+
+void engine__free_deferred(struct deferred *deferred);
+
+/* resource.c */
+struct resource *resource__get(struct chp_engine *engine, const char *id);
+/* Puts event behind the load of id, which is asked for unless it is under way. */
+void resource__defer(struct chp_engine *engine, const char *id, const struct chp_event *event,
+                     struct chp_effects *effects);
+void resource__touch(struct chp_engine *engine, struct resource *resource);
+/* Forgets the resources used longest ago until there are at most resources_max. */
+void resource__evict(struct chp_engine *engine);
+void resource__free(struct resource *resource);
+/* Copies row into the resource. */
+void resource__set_row(struct chp_engine *engine, struct resource *resource,
+                       const struct chp_resource_row *row);
+/* A write of the row as it is now. */
+void resource__write(struct resource *resource, struct chp_effects *effects);
+/* Takes an operation into the list, copying item; drops the tail of the list to the store when it
+ * is full. */
+void resource__add_pending(struct chp_engine *engine, struct resource *resource,
+                           struct chp_bytes item, enum chp_state state, uint32_t run);
+struct pending *resource__find_pending(struct resource *resource, const struct chp_uuid *id);
+void resource__remove_pending(struct resource *resource, struct pending *pending);
+bool resource__busy(const struct resource *resource);
+/* Advances the row for an operation that is now held here. */
+void resource__hold(struct chp_engine *engine, struct resource *resource,
+                    const struct chp_operation *operation);
+
+/* run.c: starts the next operation of the resource if one may run. */
+void run__next(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+               struct chp_effects *effects);
+
+/* stream.c */
+/* Puts an operation (is_operation) or an item into the stream to site and returns its number. */
+uint64_t stream__put(struct peer *peer, enum chp_key key, const struct chp_uuid *operation,
+                     struct chp_bytes item, struct chp_effects *effects);
+void stream__control(struct peer *peer, const struct chp_item *item, struct chp_effects *effects);
+/* Whether a numbered item is the next of its stream. If not it is a repetition (settle it) or there
+ * is a gap (settle it, unseen, and ask for repair). */
+enum stream_verdict { STREAM_NEXT, STREAM_REPEATED, STREAM_GAP };
+enum stream_verdict stream__accept(struct chp_engine *engine, const struct chp_event *event,
+                                   struct chp_effects *effects);
+/* The item of event is safe with this batch. */
+void stream__settle(struct chp_engine *engine, const struct chp_event *event,
+                    struct chp_effects *effects);
+void stream__deinit(struct peer *peer);
+
+/* tracked.c */
+struct tracked *tracked__get(struct chp_engine *engine, const struct chp_uuid *id);
+/* members are states at admission; all strings are copied. */
+struct tracked *tracked__add(struct chp_engine *engine, const struct chp_operation *operation,
+                             const char *reply_to, const char *correlation_id);
+void tracked__set_number(struct chp_engine *engine, struct tracked *tracked, const char *site,
+                         uint64_t number);
+/* The answer of one member: write, notice, and completion when it was the last. */
+void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const struct chp_ack *ack,
+                     const struct chp_now *now, struct chp_effects *effects);
+void tracked__free(struct tracked *tracked);
+/* Puts event (an ack, or the end of a run: copied) behind the load of the operation; event NULL
+ * only loads it. */
+void tracked__defer(struct chp_engine *engine, const struct chp_uuid *id,
+                    const struct chp_event *event, struct chp_effects *effects);
+/* The load is in: makes it tracked (NULL when it is not known here) and steps the events that
+ * waited. */
+void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
+                     const struct chp_now *now, struct chp_effects *effects);
+void tracked__evict(struct chp_engine *engine);
+/* The peer's mark of the operation stream passed: tell watchers. */
+void tracked__delivered(struct peer *peer, struct chp_effects *effects);
+
+/* journal.c: rows of events */
+struct journal_entry {
+    const char *kind;
+    const char *resource;
+    const struct chp_uuid *operation;
+    const char *site;
+    const char *data; /* JSON object, "" for {} */
+};
+void journal__add(struct chp_engine *engine, const struct journal_entry *entry,
+                  const struct chp_now *now, struct chp_effects *effects);
+/* Appends text as a JSON string with its quotes. */
+void journal__add_string(struct chp_buf *json, const char *text);
+void journal__add_strings(struct chp_buf *json, const char *const *texts, size_t count);
+/* Copies what was built into the batch's arena. */
+const char *journal__take(struct chp_buf *json, struct chp_effects *effects);
+
+/* one file per event */
+void engine__on_start(struct chp_engine *engine, const struct chp_event *event,
+                      struct chp_effects *effects);
+void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
+                       struct chp_effects *effects);
+void engine__on_started(struct chp_engine *engine, const struct chp_load *load,
+                        struct chp_effects *effects);
+void engine__on_busy(struct chp_engine *engine, const struct chp_load *load,
+                     struct chp_effects *effects);
+void engine__on_key(struct chp_engine *engine, const struct chp_event *event,
+                    struct chp_effects *effects);
+void engine__on_request(struct chp_engine *engine, const struct chp_event *event,
+                        struct chp_effects *effects);
+void engine__on_item(struct chp_engine *engine, const struct chp_event *event,
+                     struct chp_effects *effects);
+void engine__on_operation(struct chp_engine *engine, const struct chp_event *event,
+                          struct chp_effects *effects);
+void engine__on_ack(struct chp_engine *engine, const struct chp_event *event,
+                    struct chp_effects *effects);
+void engine__on_want(struct chp_engine *engine, const struct chp_event *event,
+                     struct chp_effects *effects);
+void engine__on_marks(struct chp_engine *engine, const struct chp_event *event,
+                      struct chp_effects *effects);
+void engine__on_beat(struct chp_engine *engine, const struct chp_event *event,
+                     struct chp_effects *effects);
+void engine__on_fetched(struct chp_engine *engine, const struct chp_event *event,
+                        struct chp_effects *effects);
+void engine__on_executed(struct chp_engine *engine, const struct chp_event *event,
+                         struct chp_effects *effects);
+void engine__on_tick(struct chp_engine *engine, const struct chp_event *event,
+                     struct chp_effects *effects);
+/* Asks for the next page of busy resources if there is room. */
+void engine__scan_busy(struct chp_engine *engine, struct chp_effects *effects);
+/* Answers a request with an error. */
+void engine__refuse(const struct chp_event *event, int code, const char *text,
+                    struct chp_effects *effects);
+/* An ack into the stream to origin, which must be a known peer. */
+void engine__send_ack(struct chp_engine *engine, const char *origin, const struct chp_ack *ack,
+                      struct chp_effects *effects);
+/* The answer of this site's own execution, to where it belongs. */
+void engine__answer(struct chp_engine *engine, const struct chp_operation *operation,
+                    const struct chp_ack *ack, const struct chp_now *now,
+                    struct chp_effects *effects);
+
+#endif

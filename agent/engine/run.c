@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* What runs next (design 4.4, 4.5): one operation at a time per resource, each after its causes. */
+#include "engine/internal.h"
+
+#include <string.h>
+
+static bool in_context(const struct chp_operation *operation, const struct chp_dot *dot)
+{
+    return chp_vector_get(&operation->context, dot->origin, dot->incarnation) >= dot->n;
+}
+
+/* An operation may run when all its causes are held here and none of them has yet to run. Causes
+ * come earlier in the list, since a stamp is higher than those of its causes. */
+static bool may_run(const struct resource *resource, const struct pending *pending)
+{
+    if (resource->row.level == CHP_LEVEL_NONE) {
+        return true;
+    }
+    if (!chp_vector_includes(&resource->row.vector, &pending->operation->context)) {
+        return false;
+    }
+    for (struct chp_list *link = resource->pending.next; link != &pending->link;
+         link = link->next) {
+        const struct pending *earlier = CHP_CONTAINER(link, struct pending, link);
+        if (in_context(pending->operation, &earlier->operation->dot)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool needs_files(const struct pending *pending)
+{
+    for (size_t i = 0; i < pending->operation->file_count; i++) {
+        if (!pending->operation->files[i].is_inline) {
+            return !pending->fetched;
+        }
+    }
+    return false;
+}
+
+/* Reads the next operations from the store when those in memory have run out. */
+static void refill(struct chp_engine *engine, struct resource *resource,
+                   struct chp_effects *effects)
+{
+    if (resource->pending_count > 0 || resource->pending_stored == 0 || resource->refilling) {
+        return;
+    }
+    resource->refilling = true;
+    resource->pending_stored = 0; /* the load tells; what arrives from now on is kept in memory */
+    struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_RESOURCE);
+    load->resource = chp_arena_strdup(&effects->batch.arena, resource->row.id);
+    load->limit = engine->config.pending_max;
+}
+
+static void start(struct chp_engine *engine, struct resource *resource, struct pending *pending,
+                  const struct chp_now *now, struct chp_effects *effects)
+{
+    bool resume = pending->state == CHP_STATE_RUNNING;
+    struct chp_arena *arena = &effects->batch.arena;
+    resource->running = pending;
+    if (!resume) {
+        pending->state = CHP_STATE_RUNNING;
+        pending->run++;
+        struct chp_ack ack = {
+            .operation = pending->operation->id,
+            .resource = chp_arena_strdup(arena, resource->row.id),
+            .site = engine->config.site,
+            .incarnation = engine->incarnation,
+            .run = pending->run,
+            .state = CHP_STATE_RUNNING,
+            .exit_code = -1,
+            .started_ms = now->wall_ms,
+        };
+        engine__answer(engine, pending->operation, &ack, now, effects);
+    }
+    struct chp_after *after = chp_effects_after(effects, CHP_AFTER_RUN);
+    after->run.item = chp_arena_bytes(arena, pending->item);
+    after->run.run = pending->run;
+    after->run.resume = resume;
+}
+
+void run__next(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+               struct chp_effects *effects)
+{
+    if (resource->running != NULL || resource->refilling) {
+        return;
+    }
+    CHP_LIST_FOREACH_SAFE(&resource->pending, link, following)
+    {
+        struct pending *pending = CHP_CONTAINER(link, struct pending, link);
+        if (!may_run(resource, pending)) {
+            continue;
+        }
+        if (pending->state == CHP_STATE_IN_DOUBT) {
+            resource->running = pending; /* holds the resource until it is resolved */
+        } else if (pending->state != CHP_STATE_RUNNING && needs_files(pending)) {
+            resource->running = pending;
+            pending->fetching = true;
+            struct chp_after *after = chp_effects_after(effects, CHP_AFTER_FETCH);
+            after->run.item = chp_arena_bytes(&effects->batch.arena, pending->item);
+        } else {
+            start(engine, resource, pending, now, effects);
+        }
+        return;
+    }
+    refill(engine, resource, effects);
+}

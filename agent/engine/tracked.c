@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* Operations of this origin on their way: which members have answered (design 4.6). Loaded again
+ * when an answer comes for one that is no longer in memory. */
+#include "engine/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct chp_bytes key_of(const struct chp_uuid *id)
+{
+    return chp_bytes(id->bytes, sizeof id->bytes);
+}
+
+struct tracked *tracked__get(struct chp_engine *engine, const struct chp_uuid *id)
+{
+    return chp_map_get(engine->tracked, key_of(id));
+}
+
+struct tracked *tracked__add(struct chp_engine *engine, const struct chp_operation *operation,
+                             const char *reply_to, const char *correlation_id)
+{
+    struct tracked *tracked = chp_alloc(sizeof *tracked);
+    struct chp_arena *arena = &tracked->arena;
+    tracked->id = operation->id;
+    tracked->resource = chp_arena_strdup(arena, operation->resource);
+    tracked->entered_ms = operation->entered_ms;
+    tracked->reply_to = chp_arena_strdup(arena, reply_to);
+    tracked->correlation_id = chp_arena_strdup(arena, correlation_id);
+    tracked->member_count = operation->member_count;
+    tracked->members = chp_arena_calloc(arena, operation->member_count, sizeof *tracked->members);
+    for (size_t i = 0; i < operation->member_count; i++) {
+        tracked->members[i].tracked = tracked;
+        tracked->members[i].site = chp_arena_strdup(arena, operation->members[i]);
+        tracked->members[i].state = CHP_STATE_ACCEPTED;
+    }
+    chp_list_append(&engine->tracked_lru, &tracked->lru);
+    CHP_ASSERT(chp_map_put(engine->tracked, key_of(&tracked->id), tracked) == NULL);
+    return tracked;
+}
+
+static struct member_progress *member_of(struct tracked *tracked, const char *site)
+{
+    for (size_t i = 0; i < tracked->member_count; i++) {
+        if (strcmp(tracked->members[i].site, site) == 0) {
+            return &tracked->members[i];
+        }
+    }
+    return NULL;
+}
+
+void tracked__set_number(struct chp_engine *engine, struct tracked *tracked, const char *site,
+                         uint64_t number)
+{
+    struct member_progress *member = member_of(tracked, site);
+    struct peer *peer = engine__peer(engine, site);
+    CHP_ASSERT(member != NULL);
+    CHP_ASSERT(peer != NULL);
+    member->number = number;
+    member->state = CHP_STATE_QUEUED;
+    if (number > peer->out[CHP_KEY_OPERATION].mark) {
+        chp_list_append(&peer->undelivered, &member->link);
+    } else {
+        member->state = CHP_STATE_DELIVERED;
+    }
+}
+
+void tracked__free(struct tracked *tracked)
+{
+    for (size_t i = 0; i < tracked->member_count; i++) {
+        chp_list_remove(&tracked->members[i].link);
+    }
+    chp_list_remove(&tracked->lru);
+    chp_arena_deinit(&tracked->arena);
+    free(tracked);
+}
+
+static void drop(struct chp_engine *engine, struct tracked *tracked)
+{
+    chp_map_remove(engine->tracked, key_of(&tracked->id));
+    tracked__free(tracked);
+}
+
+void tracked__evict(struct chp_engine *engine)
+{
+    while (chp_map_count(engine->tracked) > TRACKED_MAX) {
+        drop(engine, CHP_CONTAINER(chp_list_first(&engine->tracked_lru), struct tracked, lru));
+    }
+}
+
+static size_t count_answered(const struct tracked *tracked)
+{
+    size_t answered = 0;
+    for (size_t i = 0; i < tracked->member_count; i++) {
+        answered += chp_state_final(tracked->members[i].state);
+    }
+    return answered;
+}
+
+static struct chp_after *add_notice(const struct tracked *tracked, struct chp_effects *effects)
+{
+    struct chp_arena *arena = &effects->batch.arena;
+    struct chp_after *after = chp_effects_after(effects, CHP_AFTER_NOTICE);
+    after->notice.reply_to = chp_arena_strdup(arena, tracked->reply_to);
+    after->notice.correlation_id = chp_arena_strdup(arena, tracked->correlation_id);
+    after->notice.notice.operation = tracked->id;
+    after->notice.notice.resource = chp_arena_strdup(arena, tracked->resource);
+    after->notice.notice.member_count = tracked->member_count;
+    after->notice.notice.answered = count_answered(tracked);
+    return after;
+}
+
+void tracked__delivered(struct peer *peer, struct chp_effects *effects)
+{
+    CHP_LIST_FOREACH_SAFE(&peer->undelivered, link, following)
+    {
+        struct member_progress *member = CHP_CONTAINER(link, struct member_progress, link);
+        if (member->number > peer->out[CHP_KEY_OPERATION].mark) {
+            break; /* in order of numbers */
+        }
+        chp_list_remove(&member->link);
+        if (member->state == CHP_STATE_QUEUED) {
+            member->state = CHP_STATE_DELIVERED;
+            struct chp_after *after = add_notice(member->tracked, effects);
+            after->notice.notice.ack = (struct chp_ack){
+                .operation = member->tracked->id,
+                .resource = after->notice.notice.resource,
+                .site = peer->site,
+                .state = CHP_STATE_DELIVERED,
+                .exit_code = -1,
+            };
+        }
+    }
+}
+
+static void complete(struct chp_engine *engine, struct tracked *tracked, const struct chp_now *now,
+                     struct chp_effects *effects)
+{
+    struct chp_buf data = {0};
+    size_t failed = 0;
+    chp_buf_add_text(&data, "{\"failed\":[");
+    for (size_t i = 0; i < tracked->member_count; i++) {
+        if (tracked->members[i].state != CHP_STATE_DONE) {
+            if (failed++ > 0) {
+                chp_buf_add_byte(&data, ',');
+            }
+            journal__add_string(&data, tracked->members[i].site);
+        }
+    }
+    chp_buf_printf(&data, "],\"state\":\"%s\",\"members\":%zu}", failed > 0 ? "failed" : "done",
+                   tracked->member_count);
+    tracked->completed = true;
+    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_COMPLETED);
+    write->completed.operation = tracked->id;
+    write->completed.failed = failed > 0;
+    write->completed.completed_ms = now->wall_ms;
+    journal__add(engine,
+                 &(struct journal_entry){.kind = "operation.completed",
+                                         .resource = tracked->resource,
+                                         .operation = &tracked->id,
+                                         .data = journal__take(&data, effects)},
+                 now, effects);
+    struct chp_after *after = add_notice(tracked, effects);
+    after->notice.notice.completed = true;
+    after->notice.notice.failed = failed > 0;
+}
+
+void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const struct chp_ack *ack,
+                     const struct chp_now *now, struct chp_effects *effects)
+{
+    struct member_progress *member = member_of(tracked, ack->site);
+    if (member == NULL || ack->run < member->run ||
+        (ack->run == member->run && chp_state_final(member->state))) {
+        return; /* a repetition, or older than what is known */
+    }
+    bool revised = chp_state_final(member->state);
+    bool known = ack->run == member->run && ack->state == member->state;
+    chp_list_remove(&member->link);
+    member->run = ack->run;
+    member->state = ack->state;
+    uint64_t elapsed_ms =
+        now->wall_ms > tracked->entered_ms ? now->wall_ms - tracked->entered_ms : 0;
+    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
+    write->execution.ack = *ack;
+    write->execution.number = member->number;
+    write->execution.updated_ms = now->wall_ms;
+    write->execution.elapsed_ms = elapsed_ms;
+    if (!known) {
+        struct chp_after *after = add_notice(tracked, effects);
+        after->notice.notice.ack = *ack;
+        after->notice.notice.elapsed_ms = elapsed_ms;
+    }
+    if (revised) {
+        journal__add(engine,
+                     &(struct journal_entry){.kind = "operation.revised",
+                                             .resource = tracked->resource,
+                                             .operation = &tracked->id,
+                                             .site = write->execution.ack.site,
+                                             .data = "{}"},
+                     now, effects);
+    }
+    if (!tracked->completed && count_answered(tracked) == tracked->member_count) {
+        complete(engine, tracked, now, effects);
+    }
+    if (tracked->completed) {
+        drop(engine, tracked);
+    }
+}
+
+/* The completion of a run is valid during its event only. */
+static void copy_completion(struct deferred *deferred)
+{
+    struct chp_arena *arena = &deferred->arena;
+    struct chp_completion *completion = chp_arena_alloc(arena, sizeof *completion);
+    *completion = *deferred->event.executed.completion;
+    completion->reason = chp_arena_strdup(arena, completion->reason);
+    completion->output = chp_arena_bytes(arena, completion->output);
+    deferred->event.executed.completion = completion;
+    deferred->event.executed.resource = chp_arena_strdup(arena, deferred->event.executed.resource);
+}
+
+void tracked__defer(struct chp_engine *engine, const struct chp_uuid *id,
+                    const struct chp_event *event, struct chp_effects *effects)
+{
+    struct chp_list *waiting = chp_map_get(engine->tracked_loading, key_of(id));
+    if (waiting == NULL) {
+        waiting = chp_alloc(sizeof *waiting);
+        chp_list_init(waiting);
+        chp_map_put(engine->tracked_loading, key_of(id), waiting);
+        chp_batch_load(&effects->batch, CHP_LOAD_OPERATION)->operation = *id;
+    }
+    if (event != NULL) {
+        struct deferred *deferred = chp_alloc(sizeof *deferred);
+        deferred->event = *event;
+        chp_list_append(waiting, &deferred->link);
+        if (event->kind == CHP_EVENT_EXECUTED) {
+            copy_completion(deferred);
+        }
+    }
+}
+
+static void restore(struct chp_engine *engine, const struct chp_load *load)
+{
+    const struct chp_operation *operation = load->operation_result.row;
+    struct tracked *tracked = tracked__add(engine, operation, load->operation_result.reply_to,
+                                           load->operation_result.correlation_id);
+    tracked->completed = load->operation_result.completed;
+    for (size_t i = 0; i < load->operation_result.execution_count; i++) {
+        const struct chp_execution_row *row = &load->operation_result.executions[i];
+        struct member_progress *member = member_of(tracked, row->ack.site);
+        if (member != NULL) {
+            member->state = row->ack.state;
+            member->run = row->ack.run;
+            member->number = row->number;
+        }
+    }
+}
+
+void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
+                     const struct chp_now *now, struct chp_effects *effects)
+{
+    struct chp_list *waiting = chp_map_remove(engine->tracked_loading, key_of(&load->operation));
+    CHP_ASSERT(waiting != NULL);
+    bool own =
+        load->found && strcmp(load->operation_result.row->dot.origin, engine->config.site) == 0;
+    if (own && tracked__get(engine, &load->operation) == NULL) {
+        restore(engine, load);
+    }
+    CHP_LIST_FOREACH_SAFE(waiting, link, following)
+    {
+        struct deferred *deferred = CHP_CONTAINER(link, struct deferred, link);
+        struct chp_event event = deferred->event;
+        event.now = *now;
+        if (own && event.kind == CHP_EVENT_ITEM) {
+            if (tracked__get(engine, &load->operation) == NULL) {
+                restore(engine, load); /* the answer before this one completed it */
+            }
+            tracked__answer(engine, tracked__get(engine, &load->operation), &event.item.item->ack,
+                            now, effects);
+            stream__settle(engine, &event, effects);
+        } else if (own) {
+            engine__on_executed(engine, &event, effects);
+        } else if (event.kind == CHP_EVENT_ITEM) {
+            struct chp_after *after = chp_effects_after(effects, CHP_AFTER_DEAD);
+            after->settle.delivery = event.item.delivery;
+            after->settle.reason = "acknowledges an operation that is not of this origin";
+            after->settle.bytes = event.item.bytes;
+            stream__settle(engine, &event, effects);
+        }
+        engine__free_deferred(deferred);
+    }
+    free(waiting);
+}
