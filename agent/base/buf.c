@@ -30,9 +30,15 @@ void chp_buf_deinit(struct chp_buf *buf)
 
 void chp_buf_clear(struct chp_buf *buf)
 {
-    buf->len = 0;
+    chp_buf_truncate(buf, 0);
+}
+
+void chp_buf_truncate(struct chp_buf *buf, size_t len)
+{
+    CHP_ASSERT(len <= buf->len);
+    buf->len = len;
     if (buf->data != NULL) {
-        buf->data[0] = 0;
+        buf->data[len] = 0;
     }
 }
 
@@ -105,7 +111,8 @@ char *chp_buf_take(struct chp_buf *buf)
     return text;
 }
 
-/* Length of the valid UTF-8 sequence at s (at most left bytes), 0 when there is none. NUL counts as invalid. */
+/* Length of the valid UTF-8 sequence at s (at most left bytes), 0 when there is none. NUL counts as
+ * invalid. */
 static size_t utf8_sequence(const uint8_t *s, size_t left)
 {
     if (s[0] >= 0x01 && s[0] <= 0x7f) {

@@ -29,6 +29,8 @@ bool chp_bytes_equal(struct chp_bytes a, struct chp_bytes b);
 
 void chp_buf_deinit(struct chp_buf *buf);
 void chp_buf_clear(struct chp_buf *buf);
+/* Forgets what is behind len bytes; len is at most buf->len. */
+void chp_buf_truncate(struct chp_buf *buf, size_t len);
 void chp_buf_reserve(struct chp_buf *buf, size_t more);
 void chp_buf_add(struct chp_buf *buf, const void *data, size_t len);
 void chp_buf_add_text(struct chp_buf *buf, const char *text);

@@ -19,11 +19,11 @@ static const char *const level_names[LEVEL_COUNT] = {
 };
 
 static const char *const state_names[CHP_STATE_COUNT] = {
-    [CHP_STATE_ACCEPTED] = "accepted",     [CHP_STATE_QUEUED] = "queued",
-    [CHP_STATE_DELIVERED] = "delivered",   [CHP_STATE_RUNNING] = "running",
-    [CHP_STATE_DONE] = "done",             [CHP_STATE_FAILED] = "failed",
-    [CHP_STATE_REFUSED] = "refused",       [CHP_STATE_SUPERSEDED] = "superseded",
-    [CHP_STATE_VOIDED] = "voided",         [CHP_STATE_EXPIRED] = "expired",
+    [CHP_STATE_ACCEPTED] = "accepted",   [CHP_STATE_QUEUED] = "queued",
+    [CHP_STATE_DELIVERED] = "delivered", [CHP_STATE_RUNNING] = "running",
+    [CHP_STATE_DONE] = "done",           [CHP_STATE_FAILED] = "failed",
+    [CHP_STATE_REFUSED] = "refused",     [CHP_STATE_SUPERSEDED] = "superseded",
+    [CHP_STATE_VOIDED] = "voided",       [CHP_STATE_EXPIRED] = "expired",
     [CHP_STATE_IN_DOUBT] = "in-doubt",
 };
 
@@ -132,7 +132,8 @@ static bool is_alnum(char c)
 
 enum { SHOWN_BYTES = 64 };
 
-/* A name as it may stand in a sentence: cut, and whatever could disturb a line or a quotation as '?'. */
+/* A name as it may stand in a sentence: cut, and whatever could disturb a line or a quotation as
+ * '?'. */
 static const char *shown(const char *name, char text[SHOWN_BYTES])
 {
     size_t len = 0;
@@ -247,8 +248,8 @@ uint64_t chp_vector_get(const struct chp_vector *vector, const char *origin, uin
     return found ? vector->entries[place].n : 0;
 }
 
-/* An insertion copies all entries: they have no spare capacity that could be trusted (a decoded vector is exact), and
- * a new origin or incarnation is rare. */
+/* An insertion copies all entries: they have no spare capacity that could be trusted (a decoded
+ * vector is exact), and a new origin or incarnation is rare. */
 void chp_vector_set(struct chp_vector *vector, struct chp_arena *arena, const char *origin,
                     uint64_t incarnation, uint64_t n)
 {

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* Want: operations of one origin that are missing at the sender (design section 4.4). */
+#include "wire/schemas.h"
+
+static int check_range(const void *object, struct chp_error *error)
+{
+    const struct chp_range *range = object;
+    return range->first <= range->last
+               ? 0
+               : chp_error_set(error, CHP_EMALFORMED, "first is greater than last");
+}
+
+static const struct wire__field range_fields[] = {
+    {.name = "origin",
+     .type = WIRE_TYPE_TEXT,
+     .offset = offsetof(struct chp_range, origin),
+     .min = 1,
+     .max = CHP_SITE_MAX_BYTES,
+     .check = chp_site_name_check},
+    {.name = "inc",
+     .type = WIRE_TYPE_UINT64,
+     .offset = offsetof(struct chp_range, incarnation),
+     .max = WIRE_NUMBER_MAX},
+    {.name = "first",
+     .type = WIRE_TYPE_UINT64,
+     .offset = offsetof(struct chp_range, first),
+     .min = 1,
+     .max = WIRE_NUMBER_MAX},
+    {.name = "last",
+     .type = WIRE_TYPE_UINT64,
+     .offset = offsetof(struct chp_range, last),
+     .min = 1,
+     .max = WIRE_NUMBER_MAX},
+};
+const struct wire__schema wire__range_schema = {.fields = range_fields,
+                                                .field_count = WIRE_LENGTH(range_fields),
+                                                .tuple = true,
+                                                .check = check_range};
+
+static const struct wire__field fields[] = {
+    {.name = "resource",
+     .type = WIRE_TYPE_TEXT,
+     .offset = offsetof(struct chp_want, resource),
+     .min = 1,
+     .max = CHP_ID_MAX_BYTES,
+     .check = chp_resource_id_check},
+    {.name = "range",
+     .type = WIRE_TYPE_STRUCT,
+     .offset = offsetof(struct chp_want, range),
+     .schema = &wire__range_schema},
+};
+const struct wire__schema wire__want_schema = {.fields = fields,
+                                               .field_count = WIRE_LENGTH(fields)};

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* The tables of all messages, for the files of this folder. */
+#ifndef CHP_WIRE_SCHEMAS_H
+#define CHP_WIRE_SCHEMAS_H
+
+#include "wire/codec.h"
+
+/* Items, each in item_<kind>.c. */
+extern const struct wire__schema wire__operation_schema;
+extern const struct wire__schema wire__ack_schema;
+extern const struct wire__schema wire__want_schema;
+extern const struct wire__schema wire__show_schema;
+extern const struct wire__schema wire__answer_schema;
+extern const struct wire__schema wire__fetch_schema;
+extern const struct wire__schema wire__chunk_schema;
+extern const struct wire__schema wire__beat_schema;
+
+/* What is part of several. */
+extern const struct wire__schema wire__range_schema;   /* [origin, incarnation, first, last] */
+extern const struct wire__schema wire__command_schema; /* payload.c */
+extern const struct wire__schema wire__rest_schema;
+
+/* CHP_EMALFORMED unless every file has another name and those with content stay within their bounds
+ * together. */
+int wire__files_check(const struct chp_file *files, size_t count,
+                      struct chp_error *error) CHP_MUST_CHECK;
+
+#endif
