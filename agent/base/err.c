@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 #include "base/err.h"
 
+#include "base/buf.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct {
     int code;
@@ -34,6 +37,24 @@ int chp_error_http_status(int code)
     return 500;
 }
 
+/* Sentences quote what came from outside, cut to fit: what is not UTF-8 then becomes '?', so that
+ * every door can put a sentence into JSON as it is. */
+static void make_utf8(char *text)
+{
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t len = 1;
+        while (len < left && ((unsigned char)text[len] & 0xc0) == 0x80) {
+            len++;
+        }
+        if (!chp_utf8_valid(text, len)) {
+            memset(text, '?', len);
+        }
+        text += len;
+        left -= len;
+    }
+}
+
 int chp_error_set(struct chp_error *error, int code, const char *format, ...)
 {
     if (error != NULL) {
@@ -42,6 +63,7 @@ int chp_error_set(struct chp_error *error, int code, const char *format, ...)
         va_start(args, format);
         (void)vsnprintf(error->text, sizeof error->text, format, args);
         va_end(args);
+        make_utf8(error->text);
     }
     return code;
 }

@@ -2,10 +2,11 @@
 /*
  * Error codes and error detail.
  *
- * Functions that can fail return int: 0, or a negative CHP_E* code (must be checked). What the code cannot
- * say, which value was wrong and what is allowed, goes into a struct chp_error of the caller's, bounded.
- * Three kinds of failure are kept apart: an operating error is returned; being out of memory logs and aborts,
- * since every size is bounded before it is allocated; a broken invariant is CHP_ASSERT, never compiled out.
+ * Functions that can fail return int: 0, or a negative CHP_E* code (must be checked). What the code
+ * cannot say, which value was wrong and what is allowed, goes into a struct chp_error of the
+ * caller's, bounded. Three kinds of failure are kept apart: an operating error is returned; being
+ * out of memory logs and aborts, since every size is bounded before it is allocated; a broken
+ * invariant is CHP_ASSERT, never compiled out.
  */
 #ifndef CHP_BASE_ERR_H
 #define CHP_BASE_ERR_H
@@ -56,7 +57,8 @@ const char *chp_error_name(int code);
 /* HTTP status for a code; 500 for a value that is not one. */
 int chp_error_http_status(int code);
 
-/* Fills *error (may be NULL) with code and the formatted text, cut to fit; returns code. */
+/* Fills *error (may be NULL) with code and the formatted text, cut to fit and always valid UTF-8;
+ * returns code. */
 int chp_error_set(struct chp_error *error, int code, const char *format, ...) CHP_PRINTF(3, 4);
 
 /* Logs the place and aborts. Never compiled out. */
