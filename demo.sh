@@ -228,13 +228,14 @@ status() {
     for site in "${sites[@]}"; do
         for part in "${parts[@]}"; do
             file=$(part_file "$site" "$part")
-            state=stopped pid=
-            if process_find "$file"; then
-                state=running
-                port_open "$(part_port "$site" "$part")" || state=starting
+            state=running
+            if ! process_find "$file"; then
+                state=stopped pid=-
+            elif ! port_open "$(part_port "$site" "$part")"; then
+                state=starting
             fi
             [[ $state == running ]] || all=1
-            printf '%-8s %-12s %-9s %8s  %s\n' "$site" "$part" "$state" "${pid:--}" \
+            printf '%-8s %-12s %-9s %8s  %s\n' "$site" "$part" "$state" "$pid" \
                 "${ports[epmd]:+127.0.0.1:$(part_port "$site" "$part")}"
         done
     done
@@ -301,7 +302,7 @@ verb_start() {
     need_started
     site_named "$1"
     parts_named "${@:2}"
-    step "Starting ${*:2} of $site" "$demo/start.log" site_start "$site" "${chosen[@]}"
+    step "Starting ${chosen[*]} of $site" "$demo/start.log" site_start "$site" "${chosen[@]}"
 }
 
 # stop and kill: agents first, so that they see no failures that are none.

@@ -124,6 +124,7 @@ database_start() { # SITE
     if [[ ! -f $demo/$site/database.created ]]; then
         database_create "$site" "$home"
     fi
+    database_unlock "$home/data/postmaster.pid"
     # No unix socket: the path of one is bounded to 107 bytes, a checkout's is not.
     (cd / && process_spawn "$(part_file "$site" database)" "$demo/$site/database.log" \
         "${as_postgres[@]}" "$pg_bin/postgres" -D "$home/data" -c listen_addresses=127.0.0.1 \
@@ -138,6 +139,14 @@ CREATE ROLE cheops LOGIN PASSWORD '$(secret "$site" database)';
 CREATE DATABASE cheops OWNER cheops;
 SQL
         : >"$demo/$site/database.created"
+    fi
+}
+
+# PostgreSQL takes the zombie of a killed server for a running one.
+database_unlock() { # FILE
+    local pid started_at
+    if { read -r pid <"$1"; } 2>/dev/null && ! process_look "$pid"; then
+        rm -f "$1"
     fi
 }
 
