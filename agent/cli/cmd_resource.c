@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+#include "cli/table.h"
+#include "cli/views.h"
+
+#include <stdlib.h>
+
+int cli__cmd_resource_list(struct cli *cli)
+{
+    uint64_t limit;
+    int exit_code = cli__integer(cli, OPT_LIMIT, 100, &limit);
+    if (exit_code != CLI_OK) {
+        return exit_code;
+    }
+    const char *after = cli__arg(&cli->args, OPT_AFTER);
+    json_t *list = NULL;
+    exit_code = cli__get(cli, &list, "/v1/resources?limit=%llu%s%s", (unsigned long long)limit,
+                         after == NULL ? "" : "&after=", after == NULL ? "" : cli__url(cli, after));
+    const json_t *resources = json_object_get(list, "resources");
+    if (exit_code == CLI_OK && cli->json) {
+        cli__print_json_array(resources);
+    } else if (exit_code == CLI_OK) {
+        struct cli_table table;
+        cli__table_init(&table, cli, "RESOURCE|STATE|LEVEL|>OPERATIONS|CREATED|ORIGIN|MEMBERS");
+        size_t i;
+        json_t *resource;
+        json_array_foreach(resources, i, resource)
+        {
+            cli__table_add(&table, cli__text(resource, "id"));
+            cli__table_add(&table, cli__text(resource, "state"));
+            cli__table_add(&table, cli__text(resource, "level"));
+            cli__table_add(&table, cli__number(cli, resource, "operations"));
+            cli__table_add(&table, cli__when(cli, cli__text(resource, "created_at")));
+            cli__table_add(&table, cli__text(json_object_get(resource, "created_by"), "origin"));
+            cli__table_add(&table, cli__joined(cli, json_object_get(resource, "members"), " "));
+        }
+        cli__table_print(&table);
+    }
+    json_decref(list);
+    return exit_code;
+}
+
+int cli__cmd_resource_show(struct cli *cli)
+{
+    json_t *resource = NULL;
+    int exit_code =
+        cli__get(cli, &resource, "/v1/resources/%s", cli__url(cli, cli->args.operands[0]));
+    if (exit_code == CLI_OK && cli->json) {
+        cli__print_json(resource);
+    } else if (exit_code == CLI_OK) {
+        static const struct cli_field fields[] = {
+            {"resource", "id"}, {"state", "state"},           {"level", "level"},
+            {"scope", "scope"}, {"operations", "operations"},
+        };
+        const json_t *config = json_object_get(resource, "config");
+        char *matrix =
+            config == NULL || json_is_null(config) ? NULL : json_dumps(config, JSON_COMPACT);
+        cli__view_fields(cli, resource, fields, sizeof fields / sizeof fields[0]);
+        cli__view_line(cli, "members",
+                       cli__joined(cli, json_object_get(resource, "members"), ", "));
+        cli__view_line(cli, "created", cli__when(cli, cli__text(resource, "created_at")));
+        cli__view_line(cli, "origin", cli__text(json_object_get(resource, "created_by"), "origin"));
+        cli__view_line(cli, "merged",
+                       json_is_true(json_object_get(resource, "merged")) ? "yes" : "no");
+        cli__view_line(cli, "last", cli__text(resource, "last_operation"));
+        cli__view_line(cli, "matrix", matrix);
+        free(matrix);
+    }
+    json_decref(resource);
+    return exit_code;
+}
+
+int cli__cmd_resource_history(struct cli *cli)
+{
+    uint64_t limit;
+    int exit_code = cli__integer(cli, OPT_LIMIT, 100, &limit);
+    if (exit_code != CLI_OK) {
+        return exit_code;
+    }
+    json_t *history = NULL;
+    exit_code = cli__get(cli, &history, "/v1/resources/%s/history?limit=%llu",
+                         cli__url(cli, cli->args.operands[0]), (unsigned long long)limit);
+    if (exit_code == CLI_OK && cli->json) {
+        cli__print_json_array(json_object_get(history, "operations"));
+    } else if (exit_code == CLI_OK) {
+        cli__view_operations(cli, json_object_get(history, "operations"));
+    }
+    json_decref(history);
+    return exit_code;
+}
