@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/*
+ * Loads run after the writes in the same pipeline and so in the same transaction: they see what the
+ * batch has written. Operations come back as their origin's bytes and are decoded again: one
+ * decoder, and columns beside the item are only for queries.
+ */
+#include "store/pg_loads.h"
+
+#include "base/log.h"
+#include "wire/wire.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What an execution row holds of chp_execution_row, in the order of read_execution. */
+#define EXECUTION_COLUMNS                                                                          \
+    "operation, site, resource, incarnation, run, state, exit_code, reason, output, output_raw, "  \
+    "output_cut,"                                                                                  \
+    " unverified, started_ms, duration_ms, number, updated_ms, elapsed_ms"
+
+const struct pg_statement pg__load_statements[] = {
+    {"load_self", "SELECT site, incarnation, event_published,"
+                  " (SELECT coalesce(max(number), 0) FROM cheops.event),"
+                  " (SELECT coalesce(max(arrival), 0) FROM cheops.operation)"
+                  " FROM cheops.self"},
+    {"load_streams",
+     "SELECT site, key, direction = 'out', incarnation, mark, last FROM cheops.stream"
+     " ORDER BY site, key, direction, incarnation"},
+    {"load_resource",
+     "SELECT id, level, scope, members, vector, highest_stamp_ms, highest_stamp_counter, "
+     "created_stamp_ms,"
+     " created_stamp_counter, created_origin, created_id, created_ms, config, config_version,"
+     " executed_stamp_ms, executed_stamp_counter, executed_origin, executed_id, merged,"
+     " (SELECT count(*) FROM cheops.execution WHERE execution.resource = $1 AND own AND NOT final)"
+     " FROM cheops.resource WHERE id = $1"},
+    {"load_pending",
+     "SELECT o.id, o.item, o.arrival, e.state, e.run"
+     " FROM cheops.execution e JOIN cheops.operation o ON o.id = e.operation"
+     " WHERE e.resource = $1 AND e.own AND NOT e.final"
+     " ORDER BY CASE WHEN (SELECT level FROM cheops.resource WHERE resource.id = $1) = 'none'"
+     " THEN o.arrival END, o.stamp_ms, o.stamp_counter, o.origin, o.id LIMIT $2::bigint"},
+    {"load_key",
+     "SELECT hash, operation FROM cheops.idempotency_key WHERE principal = $1 AND key = $2"},
+    {"load_busy", "SELECT DISTINCT resource FROM cheops.execution"
+                  " WHERE own AND NOT final AND resource > $1 ORDER BY resource LIMIT $2::bigint"},
+    {"load_operation", "SELECT id, item, reply_to, correlation_id, completed_ms IS NOT NULL"
+                       " FROM cheops.operation WHERE id = $1::uuid"},
+    {"load_executions",
+     "SELECT " EXECUTION_COLUMNS " FROM cheops.execution WHERE operation = $1::uuid ORDER BY site"},
+    {"load_outbound", "SELECT b.number, b.operation, coalesce(b.item, o.item)"
+                      " FROM cheops.outbound b LEFT JOIN cheops.operation o ON o.id = b.operation"
+                      " WHERE b.site = $1 AND b.key = $2 AND b.number > $3::bigint"
+                      " ORDER BY b.number LIMIT $4::bigint"},
+    {"load_events", "SELECT number, at_ms, kind, answer::text FROM cheops.event_answer"
+                    " WHERE number > $1::bigint ORDER BY number LIMIT $2::bigint"},
+    {"load_range", "SELECT n, id, item FROM cheops.operation WHERE resource = $1 AND origin = $2"
+                   " AND incarnation = $3::bigint AND n BETWEEN $4::bigint AND $5::bigint"
+                   " ORDER BY n LIMIT $6::bigint"},
+};
+const size_t pg__load_statement_count = sizeof pg__load_statements / sizeof pg__load_statements[0];
+
+/* The statements' own words come back: another value is a broken invariant, since the columns are
+ * checked. */
+static enum chp_state get_state(const PGresult *result, int row, int column)
+{
+    enum chp_state state;
+    int code = chp_state_parse(PQgetvalue(result, row, column), &state);
+    CHP_ASSERT(code == 0);
+    return state;
+}
+
+static enum chp_key get_key(const PGresult *result, int row, int column)
+{
+    for (int key = 0; key < CHP_KEY_COUNT; key++) {
+        if (strcmp(chp_key_name((enum chp_key)key), PQgetvalue(result, row, column)) == 0) {
+            return (enum chp_key)key;
+        }
+    }
+    chp_assert_failed("a stream's key is one of the routing keys", __FILE__, __LINE__);
+}
+
+static struct chp_stamp get_stamp(const PGresult *result, int row, int column)
+{
+    return (struct chp_stamp){.ms = pg__get_u64(result, row, column),
+                              .counter = (uint32_t)pg__get_u64(result, row, column + 1)};
+}
+
+/* NULL, with a line in the log, when the bytes are not (or no longer) an operation: what is stored
+ * stays stored, and one bad row does not keep the site from working. */
+static struct chp_operation *decode_operation(const struct chp_uuid *id, struct chp_bytes bytes,
+                                              struct chp_arena *arena)
+{
+    struct chp_item *item = chp_arena_alloc(arena, sizeof *item);
+    struct chp_error error = {0};
+    int code = chp_item_decode(bytes, arena, item, &error);
+    if (code == 0 && item->kind == CHP_ITEM_OPERATION) {
+        return &item->operation;
+    }
+    char text[CHP_UUID_TEXT_BYTES];
+    chp_uuid_format(id, text);
+    chp_log_error("stored item is not an operation", CHP_S("operation", text),
+                  CHP_S("reason", error.text));
+    return NULL;
+}
+
+static void read_self(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    load->found = PQntuples(result) > 0;
+    if (load->found) {
+        load->start.site = pg__get_text(result, 0, 0, arena);
+        load->start.incarnation = pg__get_u64(result, 0, 1);
+        load->start.event_published = pg__get_u64(result, 0, 2);
+        load->start.event_last = pg__get_u64(result, 0, 3);
+        load->start.received_last = pg__get_u64(result, 0, 4);
+    }
+}
+
+static void read_streams(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    load->start.stream_count = (size_t)PQntuples(result);
+    load->start.streams =
+        chp_arena_calloc(arena, load->start.stream_count, sizeof *load->start.streams);
+    for (int i = 0; i < PQntuples(result); i++) {
+        load->start.streams[i] = (struct chp_stream_row){
+            .site = pg__get_text(result, i, 0, arena),
+            .key = get_key(result, i, 1),
+            .out = pg__get_bool(result, i, 2),
+            .incarnation = pg__get_u64(result, i, 3),
+            .mark = pg__get_u64(result, i, 4),
+            .last = pg__get_u64(result, i, 5),
+        };
+    }
+}
+
+static void read_resource(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    struct chp_resource_row *row = &load->resource_result.row;
+    load->found = PQntuples(result) > 0;
+    if (!load->found) {
+        return;
+    }
+    row->id = pg__get_text(result, 0, 0, arena);
+    int code = chp_level_parse(PQgetvalue(result, 0, 1), &row->level);
+    CHP_ASSERT(code == 0);
+    row->scope = pg__get_text(result, 0, 2, arena);
+    pg__get_names(result, 0, 3, arena, &row->members, &row->member_count);
+    pg__get_vector(result, 0, 4, arena, &row->vector);
+    row->highest = get_stamp(result, 0, 5);
+    row->created = get_stamp(result, 0, 7);
+    row->created_origin = pg__get_text(result, 0, 9, arena);
+    row->created_id = pg__get_uuid(result, 0, 10);
+    row->created_ms = pg__get_u64(result, 0, 11);
+    row->config = pg__get_text(result, 0, 12, arena);
+    row->config_version = pg__get_u64(result, 0, 13);
+    row->executed = get_stamp(result, 0, 14);
+    row->executed_origin = pg__get_text(result, 0, 16, arena);
+    row->executed_id = pg__get_uuid(result, 0, 17);
+    row->merged = pg__get_bool(result, 0, 18);
+    load->resource_result.pending_total = (size_t)pg__get_u64(result, 0, 19);
+}
+
+static void read_pending(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    size_t rows = (size_t)PQntuples(result);
+    load->resource_result.pending =
+        chp_arena_calloc(arena, rows, sizeof *load->resource_result.pending);
+    for (int i = 0; i < PQntuples(result); i++) {
+        struct chp_uuid id = pg__get_uuid(result, i, 0);
+        struct chp_bytes item = pg__get_bytes(result, i, 1, arena);
+        const struct chp_operation *operation = decode_operation(&id, item, arena);
+        if (operation != NULL) {
+            load->resource_result.pending[load->resource_result.pending_count++] =
+                (struct chp_pending_row){
+                    .operation = operation,
+                    .item = item,
+                    .arrival = pg__get_u64(result, i, 2),
+                    .state = get_state(result, i, 3),
+                    .run = (uint32_t)pg__get_u64(result, i, 4),
+                };
+        }
+    }
+}
+
+static void read_key(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    load->resource_result.key_found = PQntuples(result) > 0;
+    if (load->resource_result.key_found) {
+        struct chp_bytes hash = pg__get_bytes(result, 0, 0, arena);
+        CHP_ASSERT(hash.len == CHP_SHA256_BYTES);
+        memcpy(load->resource_result.key_hash.bytes, hash.data, hash.len);
+        load->resource_result.key_operation = pg__get_uuid(result, 0, 1);
+    }
+}
+
+static void read_busy(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    load->busy.count = (size_t)PQntuples(result);
+    load->found = load->busy.count > 0;
+    load->busy.ids = chp_arena_calloc(arena, load->busy.count, sizeof *load->busy.ids);
+    for (int i = 0; i < PQntuples(result); i++) {
+        load->busy.ids[i] = pg__get_text(result, i, 0, arena);
+    }
+}
+
+static void read_operation(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    if (PQntuples(result) == 0) {
+        return;
+    }
+    struct chp_uuid id = pg__get_uuid(result, 0, 0);
+    load->operation_result.item = pg__get_bytes(result, 0, 1, arena);
+    load->operation_result.row = decode_operation(&id, load->operation_result.item, arena);
+    load->operation_result.reply_to = pg__get_text(result, 0, 2, arena);
+    load->operation_result.correlation_id = pg__get_text(result, 0, 3, arena);
+    load->operation_result.completed = pg__get_bool(result, 0, 4);
+    load->found = load->operation_result.row != NULL;
+}
+
+static void read_execution(struct chp_execution_row *row, const PGresult *result, int i,
+                           struct chp_arena *arena)
+{
+    row->ack.operation = pg__get_uuid(result, i, 0);
+    row->ack.site = pg__get_text(result, i, 1, arena);
+    row->ack.resource = pg__get_text(result, i, 2, arena);
+    row->ack.incarnation = pg__get_u64(result, i, 3);
+    row->ack.run = (uint32_t)pg__get_u64(result, i, 4);
+    row->ack.state = get_state(result, i, 5);
+    row->ack.exit_code = pg__get_i32(result, i, 6);
+    row->ack.reason = pg__get_text(result, i, 7, arena);
+    row->ack.output = pg__get_bytes(result, i, PQgetisnull(result, i, 9) != 0 ? 8 : 9, arena);
+    row->ack.output_cut = pg__get_bool(result, i, 10);
+    row->ack.unverified = pg__get_bool(result, i, 11);
+    row->ack.started_ms = pg__get_u64(result, i, 12);
+    row->ack.duration_ms = pg__get_u64(result, i, 13);
+    row->number = pg__get_u64(result, i, 14);
+    row->updated_ms = pg__get_u64(result, i, 15);
+    row->elapsed_ms = pg__get_u64(result, i, 16);
+}
+
+static void read_executions(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    load->operation_result.execution_count = (size_t)PQntuples(result);
+    load->operation_result.executions = chp_arena_calloc(
+        arena, load->operation_result.execution_count, sizeof *load->operation_result.executions);
+    for (int i = 0; i < PQntuples(result); i++) {
+        read_execution(&load->operation_result.executions[i], result, i, arena);
+    }
+}
+
+static void read_items(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    load->items.count = (size_t)PQntuples(result);
+    load->found = load->items.count > 0;
+    load->items.rows = chp_arena_calloc(arena, load->items.count, sizeof *load->items.rows);
+    for (int i = 0; i < PQntuples(result); i++) {
+        load->items.rows[i] = (struct chp_item_row){
+            .number = pg__get_u64(result, i, 0),
+            .operation = pg__get_uuid(result, i, 1),
+            .item = pg__get_bytes(result, i, 2, arena),
+        };
+    }
+}
+
+static void read_events(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    load->events.count = (size_t)PQntuples(result);
+    load->found = load->events.count > 0;
+    load->events.rows = chp_arena_calloc(arena, load->events.count, sizeof *load->events.rows);
+    for (int i = 0; i < PQntuples(result); i++) {
+        load->events.rows[i] = (struct chp_event_row){
+            .number = pg__get_u64(result, i, 0),
+            .at_ms = pg__get_u64(result, i, 1),
+            .kind = pg__get_text(result, i, 2, arena),
+            .json = pg__get_text(result, i, 3, arena),
+        };
+    }
+}
+
+/* Where the parts of a batch's loads are collected while they are sent. */
+struct sender {
+    struct pg_pipeline *pipeline;
+    struct chp_arena *arena;
+    struct pg_load_part *parts;
+    size_t part_count;
+};
+
+static void send_part(struct sender *sender, struct chp_load *load, const char *statement,
+                      const char *const *params, size_t count,
+                      void (*read)(struct chp_load *, const PGresult *, struct chp_arena *))
+{
+    pg__pipeline_send(sender->pipeline, statement, params, count, true);
+    sender->parts[sender->part_count++] = (struct pg_load_part){.load = load, .read = read};
+}
+
+static const char *number_text(struct sender *sender, uint64_t number)
+{
+    return chp_arena_printf(sender->arena, "%llu",
+                            (unsigned long long)(number > INT64_MAX ? INT64_MAX : number));
+}
+
+static void send_resource(struct sender *sender, struct chp_load *load)
+{
+    const char *params[] = {load->resource, number_text(sender, load->limit)};
+    send_part(sender, load, "load_resource", params, 1, read_resource);
+    send_part(sender, load, "load_pending", params, 2, read_pending);
+    if (load->key != NULL) {
+        const char *key[] = {load->principal, load->key};
+        send_part(sender, load, "load_key", key, 2, read_key);
+    }
+}
+
+static void send_operation(struct sender *sender, struct chp_load *load)
+{
+    char id[CHP_UUID_TEXT_BYTES];
+    chp_uuid_format(&load->operation, id);
+    const char *params[] = {id};
+    send_part(sender, load, "load_operation", params, 1, read_operation);
+    send_part(sender, load, "load_executions", params, 1, read_executions);
+}
+
+static void send_range(struct sender *sender, struct chp_load *load)
+{
+    const char *params[] = {load->resource,
+                            load->range.origin,
+                            number_text(sender, load->range.incarnation),
+                            number_text(sender, load->range.first),
+                            number_text(sender, load->range.last),
+                            number_text(sender, load->limit)};
+    send_part(sender, load, "load_range", params, 6, read_items);
+}
+
+static void send_load(struct sender *sender, struct chp_load *load)
+{
+    const char *limit = number_text(sender, load->limit);
+    const char *after = number_text(sender, load->after);
+    switch (load->kind) {
+    case CHP_LOAD_START:
+        send_part(sender, load, "load_self", NULL, 0, read_self);
+        send_part(sender, load, "load_streams", NULL, 0, read_streams);
+        break;
+    case CHP_LOAD_RESOURCE:
+        send_resource(sender, load);
+        break;
+    case CHP_LOAD_BUSY:
+        send_part(sender, load, "load_busy", (const char *[]){load->resource, limit}, 2, read_busy);
+        break;
+    case CHP_LOAD_OPERATION:
+        send_operation(sender, load);
+        break;
+    case CHP_LOAD_OUTBOUND:
+        send_part(sender, load, "load_outbound",
+                  (const char *[]){load->site, chp_key_name(load->stream_key), after, limit}, 4,
+                  read_items);
+        break;
+    case CHP_LOAD_EVENTS:
+        send_part(sender, load, "load_events", (const char *[]){after, limit}, 2, read_events);
+        break;
+    case CHP_LOAD_RANGE:
+        send_range(sender, load);
+        break;
+    }
+}
+
+void pg__loads_send(struct chp_batch *batch, struct pg_pipeline *pipeline,
+                    struct pg_load_part **parts, size_t *part_count)
+{
+    struct sender sender = {.pipeline = pipeline, .arena = &batch->arena};
+    sender.parts = chp_arena_calloc(&batch->arena, batch->load_count * PG_LOAD_PARTS_MAX,
+                                    sizeof *sender.parts);
+    for (size_t i = 0; i < batch->load_count; i++) {
+        send_load(&sender, &batch->loads[i]);
+    }
+    *parts = sender.parts;
+    *part_count = sender.part_count;
+}

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/*
+ * All writes of one kind in a batch are one statement over unnested arrays: a batch costs at most a
+ * dozen statements however many operations are in it.
+ *
+ * The kinds run in the order of their enum instead of the batch's. That gives the same state, since
+ * kinds write to different tables (or columns) and the order respects the references: resource,
+ * operation, what speaks of operations. Within a kind a statement may not touch a row twice, so of
+ * several writes of one row only the one that would be left is sent.
+ */
+#include "store/pg_writes.h"
+
+#include "base/map.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Idempotency keys are kept for 7 days (design 4.1); a statement forgets at most 1,000, so that
+ * none is slow. */
+#define KEY_KEPT_MS    "604800000"
+#define FORGET_KEY_MAX "1000"
+
+const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
+    [CHP_WRITE_SELF] = {"write_self", "INSERT INTO cheops.self (site, incarnation)"
+                                      " SELECT * FROM unnest($1::text[], $2::bigint[])"
+                                      " ON CONFLICT (one) DO UPDATE SET site = excluded.site,"
+                                      " incarnation = excluded.incarnation"},
+    [CHP_WRITE_RESOURCE] =
+        {"write_resource",
+         "INSERT INTO cheops.resource (id, level, scope, members, vector, highest_stamp_ms,"
+         " highest_stamp_counter, created_stamp_ms, created_stamp_counter, created_origin, "
+         "created_id,"
+         " created_ms, config, config_version, executed_stamp_ms, executed_stamp_counter, "
+         "executed_origin,"
+         " executed_id, merged)"
+         " SELECT w.id, w.level, w.scope, w.members::text[], w.vector::json, w.highest_ms, "
+         "w.highest_counter,"
+         " w.created_stamp_ms, w.created_counter, w.created_origin, w.created_id, w.created_ms,"
+         " w.config::json, w.config_version, w.executed_ms, w.executed_counter, w.executed_origin,"
+         " w.executed_id, w.merged"
+         " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],"
+         " $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::uuid[], $12::bigint[], "
+         "$13::text[],"
+         " $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[], $19::boolean[])"
+         " AS w (id, level, scope, members, vector, highest_ms, highest_counter, created_stamp_ms,"
+         " created_counter, created_origin, created_id, created_ms, config, config_version, "
+         "executed_ms,"
+         " executed_counter, executed_origin, executed_id, merged)"
+         " ON CONFLICT (id) DO UPDATE SET level = excluded.level, scope = excluded.scope,"
+         " members = excluded.members, vector = excluded.vector,"
+         " highest_stamp_ms = excluded.highest_stamp_ms,"
+         " highest_stamp_counter = excluded.highest_stamp_counter,"
+         " created_stamp_ms = excluded.created_stamp_ms,"
+         " created_stamp_counter = excluded.created_stamp_counter,"
+         " created_origin = excluded.created_origin, created_id = excluded.created_id,"
+         " created_ms = excluded.created_ms, config = excluded.config,"
+         " config_version = excluded.config_version, executed_stamp_ms = "
+         "excluded.executed_stamp_ms,"
+         " executed_stamp_counter = excluded.executed_stamp_counter,"
+         " executed_origin = excluded.executed_origin, executed_id = excluded.executed_id,"
+         " merged = excluded.merged"},
+    [CHP_WRITE_OPERATION] = {"write_operation",
+                             "INSERT INTO cheops.operation (id, resource, origin, incarnation, n, "
+                             "stamp_ms, stamp_counter, type,"
+                             " level, scope, members, creates, driver, summary, files, key, "
+                             "principal, entered_ms, deadline_ms,"
+                             " item, received_ms, reply_to, correlation_id)"
+                             " SELECT w.id, w.resource, w.origin, w.incarnation, w.n, w.stamp_ms, "
+                             "w.stamp_counter, w.type,"
+                             " w.level, w.scope, w.members::text[], w.creates, w.driver, "
+                             "w.summary, w.files::json, w.key,"
+                             " w.principal, w.entered_ms, w.deadline_ms, w.item, w.received_ms, "
+                             "w.reply_to, w.correlation_id"
+                             " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], "
+                             "$5::bigint[], $6::bigint[],"
+                             " $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[], "
+                             "$12::boolean[], $13::text[],"
+                             " $14::text[], $15::text[], $16::text[], $17::text[], $18::bigint[], "
+                             "$19::bigint[], $20::bytea[],"
+                             " $21::bigint[], $22::text[], $23::text[])"
+                             " AS w (id, resource, origin, incarnation, n, stamp_ms, "
+                             "stamp_counter, type, level, scope, members,"
+                             " creates, driver, summary, files, key, principal, entered_ms, "
+                             "deadline_ms, item, received_ms,"
+                             " reply_to, correlation_id)"
+                             " ON CONFLICT (id) DO NOTHING"},
+    [CHP_WRITE_EXECUTION] =
+        {"write_execution",
+         "INSERT INTO cheops.execution AS held (operation, site, resource, own, incarnation, run, "
+         "state,"
+         " exit_code, reason, output, output_raw, output_cut, unverified, started_ms, duration_ms, "
+         "number,"
+         " updated_ms, elapsed_ms)"
+         " SELECT w.operation, w.site, w.resource,"
+         " EXISTS (SELECT FROM cheops.self WHERE self.site = w.site), w.incarnation, w.run, "
+         "w.state,"
+         " w.exit_code, w.reason, w.output, w.output_raw, w.output_cut, w.unverified, w.started_ms,"
+         " w.duration_ms, w.number, w.updated_ms, w.elapsed_ms"
+         " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],"
+         " $7::integer[], $8::text[], $9::text[], $10::bytea[], $11::boolean[], $12::boolean[],"
+         " $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[])"
+         " AS w (operation, site, resource, incarnation, run, state, exit_code, reason, output, "
+         "output_raw,"
+         " output_cut, unverified, started_ms, duration_ms, number, updated_ms, elapsed_ms)"
+         " ON CONFLICT (operation, site) DO UPDATE SET resource = excluded.resource, own = "
+         "excluded.own,"
+         " incarnation = excluded.incarnation, run = excluded.run, state = excluded.state,"
+         " exit_code = excluded.exit_code, reason = excluded.reason, output = excluded.output,"
+         " output_raw = excluded.output_raw, output_cut = excluded.output_cut,"
+         " unverified = excluded.unverified, started_ms = excluded.started_ms,"
+         " duration_ms = excluded.duration_ms, number = excluded.number, updated_ms = "
+         "excluded.updated_ms,"
+         " elapsed_ms = excluded.elapsed_ms"
+         " WHERE (excluded.run, excluded.final) >= (held.run, held.final)"},
+    [CHP_WRITE_COMPLETED] =
+        {"write_completed",
+         "UPDATE cheops.operation SET completed_ms = w.completed_ms, failed = w.failed"
+         " FROM unnest($1::uuid[], $2::boolean[], $3::bigint[])"
+         " AS w (id, failed, completed_ms) WHERE operation.id = w.id"},
+    [CHP_WRITE_OUTBOUND] =
+        {"write_outbound",
+         "WITH w AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], "
+         "$5::bytea[])"
+         " AS w (site, key, number, operation, item)), stream AS ("
+         "INSERT INTO cheops.stream AS held (site, key, direction, incarnation, mark, last)"
+         " SELECT w.site, w.key, 'out', self.incarnation, 0, max(w.number) FROM w, cheops.self"
+         " GROUP BY w.site, w.key, self.incarnation"
+         " ON CONFLICT (site, key, direction, incarnation)"
+         " DO UPDATE SET last = greatest(held.last, excluded.last))"
+         "INSERT INTO cheops.outbound (site, key, number, operation, item) SELECT * FROM w"},
+    [CHP_WRITE_STREAM_OUT] =
+        {"write_stream_out",
+         "WITH w AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])"
+         " AS w (site, key, incarnation, mark)), forgotten AS ("
+         "DELETE FROM cheops.outbound o USING w WHERE o.site = w.site AND o.key = w.key"
+         " AND o.number <= w.mark AND w.incarnation = (SELECT incarnation FROM cheops.self))"
+         "INSERT INTO cheops.stream AS held (site, key, direction, incarnation, mark, last)"
+         " SELECT w.site, w.key, 'out', w.incarnation, w.mark, w.mark FROM w"
+         " ON CONFLICT (site, key, direction, incarnation) DO UPDATE"
+         " SET mark = greatest(held.mark, excluded.mark), last = greatest(held.last, "
+         "excluded.mark)"},
+    [CHP_WRITE_STREAM_IN] =
+        {"write_stream_in",
+         "INSERT INTO cheops.stream AS held (site, key, direction, incarnation, mark, last)"
+         " SELECT w.site, w.key, 'in', w.incarnation, w.mark, w.mark"
+         " FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])"
+         " AS w (site, key, incarnation, mark)"
+         " ON CONFLICT (site, key, direction, incarnation) DO UPDATE"
+         " SET mark = greatest(held.mark, excluded.mark), last = greatest(held.last, "
+         "excluded.mark)"},
+    [CHP_WRITE_EVENT] =
+        {"write_event",
+         "INSERT INTO cheops.event (number, at_ms, kind, site, resource, operation, data)"
+         " SELECT w.number, w.at_ms, w.kind, w.site, w.resource, w.operation, w.data::json"
+         " FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[],"
+         " $6::uuid[], $7::text[])"
+         " AS w (number, at_ms, kind, site, resource, operation, data)"},
+    [CHP_WRITE_EVENTS_PUBLISHED] = {"write_events_published",
+                                    "UPDATE cheops.self SET event_published = w.number"
+                                    " FROM unnest($1::bigint[]) AS w (number)"
+                                    " WHERE self.event_published < w.number"},
+    [CHP_WRITE_KEY] = {"write_key",
+                       "WITH w AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], "
+                       "$4::uuid[], $5::bigint[])"
+                       " AS w (principal, key, hash, operation, at_ms)), forgotten AS ("
+                       "DELETE FROM cheops.idempotency_key WHERE ctid = ANY (ARRAY(SELECT old.ctid"
+                       " FROM cheops.idempotency_key old WHERE old.at_ms < (SELECT max(w.at_ms) "
+                       "FROM w) - " KEY_KEPT_MS " LIMIT " FORGET_KEY_MAX ")))"
+                       "INSERT INTO cheops.idempotency_key (principal, key, hash, operation, "
+                       "at_ms) SELECT * FROM w"
+                       " ON CONFLICT (principal, key) DO NOTHING"},
+    [CHP_WRITE_PEER] =
+        {"write_peer",
+         "INSERT INTO cheops.peer (site, up, since_ms, heard_ms, round_trip_us)"
+         " SELECT * FROM unnest($1::text[], $2::boolean[], $3::bigint[], $4::bigint[],"
+         " $5::bigint[])"
+         " ON CONFLICT (site) DO UPDATE SET up = excluded.up, since_ms = excluded.since_ms,"
+         " heard_ms = excluded.heard_ms, round_trip_us = excluded.round_trip_us"},
+};
+
+static void add_self(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->self.site);
+    pg__add_u64(columns, write->self.incarnation);
+}
+
+static void add_stamp(struct pg_columns *columns, struct chp_stamp stamp)
+{
+    pg__add_u64(columns, stamp.ms);
+    pg__add_u64(columns, stamp.counter);
+}
+
+static void add_resource(struct pg_columns *columns, const struct chp_write *write)
+{
+    const struct chp_resource_row *row = &write->resource;
+    pg__add_text(columns, row->id);
+    pg__add_text(columns, chp_level_name(row->level));
+    pg__add_text(columns, row->scope);
+    pg__add_names(columns, row->members, row->member_count);
+    pg__add_vector(columns, &row->vector);
+    add_stamp(columns, row->highest);
+    add_stamp(columns, row->created);
+    pg__add_text(columns, row->created_origin);
+    pg__add_uuid(columns, &row->created_id);
+    pg__add_u64(columns, row->created_ms);
+    pg__add_text(columns, row->config);
+    pg__add_u64(columns, row->config_version);
+    add_stamp(columns, row->executed);
+    pg__add_text(columns, row->executed_origin);
+    pg__add_uuid(columns, &row->executed_id);
+    pg__add_bool(columns, row->merged);
+}
+
+static void add_operation(struct pg_columns *columns, const struct chp_write *write)
+{
+    const struct chp_operation *operation = write->operation.operation;
+    pg__add_uuid(columns, &operation->id);
+    pg__add_text(columns, operation->resource);
+    pg__add_text(columns, operation->dot.origin);
+    pg__add_u64(columns, operation->dot.incarnation);
+    pg__add_u64(columns, operation->dot.n);
+    add_stamp(columns, operation->stamp);
+    pg__add_text(columns, operation->type);
+    pg__add_text(columns, chp_level_name(operation->level));
+    pg__add_text(columns, operation->scope);
+    pg__add_names(columns, operation->members, operation->member_count);
+    pg__add_bool(columns, operation->creates);
+    pg__add_text(columns, operation->driver);
+    pg__add_text(columns, operation->summary);
+    pg__add_files(columns, operation->files, operation->file_count);
+    pg__add_text(columns, operation->key);
+    pg__add_text(columns, operation->principal);
+    pg__add_u64(columns, operation->entered_ms);
+    pg__add_u64(columns, operation->deadline_ms);
+    pg__add_bytes(columns, write->operation.item);
+    pg__add_u64(columns, write->operation.received_ms);
+    pg__add_text(columns, write->operation.reply_to);
+    pg__add_text(columns, write->operation.correlation_id);
+}
+
+/* As text, so that people and JSON can read it; the bytes beside it only where the text is not
+ * them. */
+static void add_output(struct pg_columns *columns, struct chp_bytes output)
+{
+    struct chp_buf text = {0};
+    bool is_text = chp_utf8_valid(output.data, output.len);
+    if (is_text) {
+        chp_buf_add(&text, output.data, output.len);
+    } else {
+        chp_buf_add_utf8_lossy(&text, output.data, output.len);
+    }
+    pg__add_text(columns, chp_buf_text(&text));
+    if (is_text) {
+        pg__add_null_bytes(columns);
+    } else {
+        pg__add_bytes(columns, output);
+    }
+    chp_buf_deinit(&text);
+}
+
+static void add_execution(struct pg_columns *columns, const struct chp_write *write)
+{
+    const struct chp_execution_row *row = &write->execution;
+    pg__add_uuid(columns, &row->ack.operation);
+    pg__add_text(columns, row->ack.site);
+    pg__add_text(columns, row->ack.resource);
+    pg__add_u64(columns, row->ack.incarnation);
+    pg__add_u64(columns, row->ack.run);
+    pg__add_text(columns, chp_state_name(row->ack.state));
+    pg__add_i32(columns, row->ack.exit_code);
+    pg__add_text(columns, row->ack.reason);
+    add_output(columns, row->ack.output);
+    pg__add_bool(columns, row->ack.output_cut);
+    pg__add_bool(columns, row->ack.unverified);
+    pg__add_u64(columns, row->ack.started_ms);
+    pg__add_u64(columns, row->ack.duration_ms);
+    pg__add_u64(columns, row->number);
+    pg__add_u64(columns, row->updated_ms);
+    pg__add_u64(columns, row->elapsed_ms);
+}
+
+static void add_completed(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_uuid(columns, &write->completed.operation);
+    pg__add_bool(columns, write->completed.failed);
+    pg__add_u64(columns, write->completed.completed_ms);
+}
+
+static void add_outbound(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->outbound.site);
+    pg__add_text(columns, chp_key_name(write->outbound.key));
+    pg__add_u64(columns, write->outbound.number);
+    if (write->outbound.is_operation) {
+        pg__add_uuid(columns, &write->outbound.operation);
+        pg__add_null_bytes(columns);
+    } else {
+        pg__add_uuid(columns, NULL);
+        pg__add_bytes(columns, write->outbound.item);
+    }
+}
+
+static void add_stream(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->stream.site);
+    pg__add_text(columns, chp_key_name(write->stream.key));
+    pg__add_u64(columns, write->stream.incarnation);
+    pg__add_u64(columns, write->stream.mark);
+}
+
+static void add_event(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_u64(columns, write->event.number);
+    pg__add_u64(columns, write->event.at_ms);
+    pg__add_text(columns, write->event.kind);
+    pg__add_text(columns, write->event.site);
+    pg__add_text(columns, write->event.resource);
+    pg__add_uuid(columns, write->event.operation);
+    pg__add_text(columns, write->event.data);
+}
+
+static void add_events_published(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_u64(columns, write->events_published);
+}
+
+static void add_key(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->key.principal);
+    pg__add_text(columns, write->key.key);
+    pg__add_bytes(columns, chp_bytes(write->key.hash.bytes, sizeof write->key.hash.bytes));
+    pg__add_uuid(columns, &write->key.operation);
+    pg__add_u64(columns, write->key.at_ms);
+}
+
+static void add_peer(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->peer.site);
+    pg__add_bool(columns, write->peer.up);
+    pg__add_u64(columns, write->peer.since_ms);
+    pg__add_u64(columns, write->peer.heard_ms);
+    pg__add_u64(columns, write->peer.round_trip_us);
+}
+
+static void no_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    (void)write; /* the table has one row */
+    chp_buf_add_byte(identity, 0);
+}
+
+static void resource_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    chp_buf_add_text(identity, write->resource.id);
+}
+
+static void execution_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    chp_buf_add(identity, write->execution.ack.operation.bytes, CHP_UUID_BYTES);
+    chp_buf_add_text(identity, write->execution.ack.site);
+}
+
+static void completed_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    chp_buf_add(identity, write->completed.operation.bytes, CHP_UUID_BYTES);
+}
+
+static void stream_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    chp_buf_add(identity, &write->stream.incarnation, sizeof write->stream.incarnation);
+    chp_buf_add_text(identity, chp_key_name(write->stream.key));
+    chp_buf_add_byte(identity, 0);
+    chp_buf_add_text(identity, write->stream.site);
+}
+
+static void peer_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    chp_buf_add_text(identity, write->peer.site);
+}
+
+/* As the statement's WHERE has it. */
+static bool execution_replaces(const struct chp_write *later, const struct chp_write *earlier)
+{
+    const struct chp_ack *a = &earlier->execution.ack;
+    const struct chp_ack *b = &later->execution.ack;
+    return b->run != a->run ? b->run > a->run
+                            : chp_state_final(b->state) >= chp_state_final(a->state);
+}
+
+static bool stream_replaces(const struct chp_write *later, const struct chp_write *earlier)
+{
+    return later->stream.mark >= earlier->stream.mark;
+}
+
+static bool published_replaces(const struct chp_write *later, const struct chp_write *earlier)
+{
+    return later->events_published >= earlier->events_published;
+}
+
+static const struct {
+    void (*add)(struct pg_columns *columns, const struct chp_write *write);
+    /* Bytes that name the row; NULL where the statement itself copes with a row that comes twice.
+     */
+    void (*identity)(const struct chp_write *write, struct chp_buf *identity);
+    /* Whether the later of two writes of a row is what is left; NULL: always. */
+    bool (*replaces)(const struct chp_write *later, const struct chp_write *earlier);
+} kinds[PG_WRITE_KIND_COUNT] = {
+    [CHP_WRITE_SELF] = {add_self, no_identity, NULL},
+    [CHP_WRITE_RESOURCE] = {add_resource, resource_identity, NULL},
+    [CHP_WRITE_OPERATION] = {add_operation, NULL, NULL},
+    [CHP_WRITE_EXECUTION] = {add_execution, execution_identity, execution_replaces},
+    [CHP_WRITE_COMPLETED] = {add_completed, completed_identity, NULL},
+    [CHP_WRITE_OUTBOUND] = {add_outbound, NULL, NULL},
+    [CHP_WRITE_STREAM_OUT] = {add_stream, stream_identity, stream_replaces},
+    [CHP_WRITE_STREAM_IN] = {add_stream, stream_identity, stream_replaces},
+    [CHP_WRITE_EVENT] = {add_event, NULL, NULL},
+    [CHP_WRITE_EVENTS_PUBLISHED] = {add_events_published, no_identity, published_replaces},
+    [CHP_WRITE_KEY] = {add_key, NULL, NULL},
+    [CHP_WRITE_PEER] = {add_peer, peer_identity, NULL},
+};
+
+/* Sets entries of kept that another write of the same row makes pointless to NULL. */
+static void leave_one_per_row(enum chp_write_kind kind, const struct chp_write **kept, size_t count)
+{
+    struct chp_map *rows = chp_map_new((uint64_t)(uintptr_t)kept); /* identity -> place in kept */
+    struct chp_buf identity = {0};
+    for (size_t i = 0; i < count; i++) {
+        chp_buf_clear(&identity);
+        kinds[kind].identity(kept[i], &identity);
+        const struct chp_write **earlier = chp_map_get(rows, chp_buf_bytes(&identity));
+        if (earlier != NULL && kinds[kind].replaces != NULL &&
+            !kinds[kind].replaces(kept[i], *earlier)) {
+            kept[i] = NULL;
+            continue;
+        }
+        if (earlier != NULL) {
+            *earlier = NULL;
+        }
+        (void)chp_map_put(rows, chp_buf_bytes(&identity), (void *)&kept[i]);
+    }
+    chp_buf_deinit(&identity);
+    chp_map_free(rows);
+}
+
+static void encode_kind(struct pg_columns *columns, enum chp_write_kind kind,
+                        const struct chp_write **kept, size_t count)
+{
+    if (count > 1 && kinds[kind].identity != NULL) {
+        leave_one_per_row(kind, kept, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (kept[i] != NULL) {
+            kinds[kind].add(columns, kept[i]);
+            pg__row_end(columns);
+        }
+    }
+}
+
+int pg__writes_encode(struct pg_writes *writes, const struct chp_batch *batch,
+                      struct chp_error *error)
+{
+    size_t counts[PG_WRITE_KIND_COUNT] = {0};
+    const struct chp_write **by_kind[PG_WRITE_KIND_COUNT];
+    const struct chp_write **sorted = chp_calloc(batch->write_count, sizeof(struct chp_write *));
+    for (size_t i = 0; i < batch->write_count; i++) {
+        CHP_ASSERT((size_t)batch->writes[i].kind < PG_WRITE_KIND_COUNT);
+        counts[batch->writes[i].kind]++;
+    }
+    for (size_t kind = 0, start = 0; kind < PG_WRITE_KIND_COUNT; kind++) {
+        by_kind[kind] = sorted + start;
+        start += counts[kind];
+        counts[kind] = 0;
+    }
+    for (size_t i = 0; i < batch->write_count; i++) {
+        enum chp_write_kind kind = batch->writes[i].kind;
+        by_kind[kind][counts[kind]++] = &batch->writes[i];
+    }
+    int code = 0;
+    for (size_t kind = 0; kind < PG_WRITE_KIND_COUNT; kind++) {
+        encode_kind(&writes->kinds[kind], (enum chp_write_kind)kind, by_kind[kind], counts[kind]);
+        if (writes->kinds[kind].error.code != 0 && code == 0) {
+            *error = writes->kinds[kind].error;
+            code = error->code;
+        }
+    }
+    free(sorted);
+    return code;
+}
+
+void pg__writes_send(struct pg_writes *writes, struct pg_pipeline *pipeline)
+{
+    for (size_t kind = 0; kind < PG_WRITE_KIND_COUNT; kind++) {
+        if (writes->kinds[kind].row_count > 0) {
+            pg__pipeline_send_columns(pipeline, pg__write_statements[kind].name,
+                                      &writes->kinds[kind]);
+        }
+    }
+}
+
+void pg__writes_deinit(struct pg_writes *writes)
+{
+    for (size_t kind = 0; kind < PG_WRITE_KIND_COUNT; kind++) {
+        pg__columns_deinit(&writes->kinds[kind]);
+    }
+}
