@@ -274,13 +274,13 @@ agent_linked() { # SITE
     [[ $(curl -fsS -m 5 "$(api_url "$1")/metrics" 2>/dev/null) == *"cheops_sites_up{site=\"$1\"} $((${#sites[@]} - 1))"* ]]
 }
 
-# Commands outlive the agent; when all stops, so do they. Their runners are known by their program and this demo's directory.
+# Commands outlive the agent; when all stops, so do they. Their runners are known by the files of this demo that they hold.
 runners_stop() {
-    local entry line pid
+    local entry name
     for entry in /proc/[0-9]*; do
-        pid=${entry#/proc/}
-        if line=$(tr '\0' ' ' <"$entry/cmdline" 2>/dev/null) && [[ $line == *cheops-runner*"$demo/"* ]]; then
-            kill "$pid" 2>/dev/null || true
+        if { read -r name <"$entry/comm"; } 2>/dev/null && [[ $name == cheops-runner ]] &&
+            [[ $(readlink "$entry/cwd" "$entry/fd/"* 2>/dev/null) == *"$demo/"* ]]; then
+            kill "${entry#/proc/}" 2>/dev/null || true
         fi
     done
 }

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The AMQP door: requests and events for programs, by a client that knows schema/README.md and nothing else."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgpack
+import pika
+import pytest
+from testbed import ALL, ROOT, SITES, AmqpClient, wait_until
+
+EXAMPLES = ROOT / "schema" / "examples"
+
+
+@pytest.fixture
+def client(bed):
+    with AmqpClient(bed, "Rennes") as amqp:
+        yield amqp
+
+
+def request(resource, *command, **fields):
+    return {"key": resource, "resource": resource, "type": "set", "scope": ALL, "command": list(command) or ["true"], **fields}
+
+
+def test_request_is_answered_site_by_site(bed, client, rid):
+    client.publish(request(rid, "sh", "-c", "printf %s $CHEOPS_SITE"), correlation_id="mine")
+    replies = client.replies("mine")
+    assert replies[0]["kind"] == "accepted" and sorted(replies[0]["members"]) == sorted(SITES)
+    results = {reply["site"]: reply for reply in replies if reply["kind"] == "result" and reply["state"] == "done"}
+    assert {site: reply["output"] for site, reply in results.items()} == {site: site.encode() for site in SITES}
+    assert replies[-1] == {"kind": "completed", "operation": replies[0]["operation"], "resource": rid, "state": "done",
+                           "answered": 3, "members": 3}
+    assert bed.get("Rennes", f"/v1/operations/{replies[0]['operation']}")["completed"] is True
+
+
+def test_message_id_is_the_key_when_the_body_has_none(bed, client, rid):
+    body = request(rid)
+    del body["key"]
+    client.publish(body, correlation_id="1", message_id=rid)
+    first = client.replies("1")
+    client.publish(body, correlation_id="2", message_id=rid)
+    second = client.replies("2")
+    assert second[0]["kind"] == "accepted" and second[0]["duplicate"] is True
+    assert second[0]["operation"] == first[0]["operation"]
+    assert len(bed.history("Rennes", rid)) == 1
+
+
+def test_file_and_rest_request(bed, client, rid):
+    client.publish(request(rid, "cat", "{note}", files=[{"name": "note", "content": b"from a file"}]))
+    assert {reply["output"] for reply in client.replies() if reply["kind"] == "result" and reply["state"] == "done"} == {
+        b"from a file"}
+    rest = {"key": rid + "-rest", "resource": rid, "type": "set",
+            "http": {"service": "inventory", "method": "PUT", "path": f"items/{rid}", "body": b"{}"}}
+    client.publish(rest, correlation_id="rest")
+    replies = client.replies("rest")
+    assert replies[-1]["kind"] == "completed" and replies[-1]["state"] == "done", replies
+    assert (bed.directory / "Paris" / "inventory" / rid).exists()
+
+
+def test_failure_is_told(client, rid):
+    client.publish(request(rid, "false"))
+    assert client.replies()[-1]["state"] == "failed"
+
+
+@pytest.mark.parametrize("change,words", [
+    ({"scope": "Nantes & Lyon"}, "Lyon"), ({"scope": "Nantes &"}, "character"), ({"resource": ""}, "resource"),
+    ({"type": 7}, "type"), ({"command": []}, "command"), ({"level": "sometimes"}, "level"),
+    ({"files": [{"name": "../x", "content": b""}]}, "name"), ({"http": {}}, None)])
+def test_bad_requests_are_refused_to_the_client(bed, client, rid, change, words):
+    client.publish({**request(rid), **change})
+    replies = client.replies()
+    assert [reply["kind"] for reply in replies] == ["refused"]
+    assert words is None or words in replies[0]["error"]
+    bed.drop_dead()
+
+
+def test_request_without_a_key_is_dead_lettered(bed, client, rid):
+    body = request(rid)
+    del body["key"]
+    client.publish(body)
+    assert "key" in client.replies()[0]["error"]
+    letter = wait_until(lambda: next(iter(bed.dead("Rennes")), None), what="a dead letter")
+    assert "no key" in letter["reason"] and letter["queue"] == "cheops.Rennes.requests"
+    bed.drop_dead()
+
+
+def test_reply_to_of_ours_is_refused(bed, client, rid):
+    properties = pika.BasicProperties(reply_to="cheops.Rennes.operations", correlation_id="1")
+    client.channel.basic_publish("cheops.site.Rennes", "request", msgpack.packb(request(rid)), properties)
+    letter = wait_until(lambda: next(iter(bed.dead("Rennes")), None), what="a dead letter")
+    assert "reply_to" in letter["reason"]
+    assert bed.history("Rennes", rid) == []
+    bed.drop_dead()
+
+
+@pytest.mark.parametrize("exchange,key", [("cheops.site.Rennes", "operation"), ("cheops.site.Rennes", "ack"),
+                                          ("cheops.site.Nantes", "request"), ("cheops.dead.Rennes", ""),
+                                          ("cheops.events.Rennes", "operation.accepted")])
+def test_integrators_may_only_write_requests(bed, exchange, key):
+    with AmqpClient(bed, "Rennes") as client:
+        with pytest.raises((pika.exceptions.ChannelClosedByBroker, pika.exceptions.UnroutableError)) as caught:
+            client.channel.basic_publish(exchange, key, b"x", mandatory=True)
+        assert not isinstance(caught.value, pika.exceptions.ChannelClosedByBroker) or caught.value.reply_code in (403, 404)
+
+
+def test_events_on_the_exchange(bed, client, rid):
+    queue = client.channel.queue_declare("", exclusive=True).method.queue
+    client.channel.queue_bind(queue, "cheops.events.Rennes", "operation.*")
+    client.publish(request(rid))
+    client.replies()
+    kinds, numbers = [], []
+
+    def completed():
+        method, _, body = client.channel.basic_get(queue, auto_ack=True)
+        if method is not None:
+            event = json.loads(body)
+            assert method.routing_key == event["kind"]
+            numbers.append(event["number"])
+            if event["resource"] == rid:
+                kinds.append(event["kind"])
+        return "operation.completed" in kinds
+    wait_until(completed, what="event operation.completed")
+    assert kinds[0] == "operation.accepted" and "operation.executed" in kinds and numbers == sorted(numbers)
+
+
+def example_environment(bed):
+    return {**bed.environment, "CHEOPS_AMQP": bed.environment["CHEOPS_AMQP_RENNES"], "CHEOPS_SITE": "Rennes",
+            "CHEOPS_API": bed.url("Rennes")}
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("request*.py")) or ["missing"])
+def test_python_example(bed, rid, script):
+    done = subprocess.run([sys.executable, EXAMPLES / script, rid, ALL, "echo", "from an example"],
+                          env=example_environment(bed), stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and all(site in done.stdout for site in SITES), done.stdout
+
+
+def test_c_example(bed, rid, tmp_path):
+    program = tmp_path / "request"
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "librabbitmq", "msgpack"], stdout=subprocess.PIPE, text=True,
+                           check=True).stdout.split()
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", EXAMPLES / "request.c", "-o", program,
+                    *flags], check=True)
+    done = subprocess.run([program, rid, ALL, "echo", "from an example"], env=example_environment(bed),
+                          stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and all(site in done.stdout for site in SITES), done.stdout
+
+
+def test_durable_subscriber_resumes_where_it_was(bed, rid, tmp_path):
+    state = tmp_path / "state"
+    command = [sys.executable, EXAMPLES / "subscribe.py", str(state), "--until", "operation.completed"]
+
+    def run():
+        subscriber = subprocess.Popen(command, env=example_environment(bed), stdout=subprocess.PIPE, text=True)
+        return subscriber.communicate(timeout=60)[0]
+    bed.run_ok(rid, "true", site="Rennes")
+    first = run()
+    bed.run_ok(rid, "true", site="Rennes")  # while nobody subscribes
+    second = run()
+    assert "operation.completed" in first and "operation.completed" in second
+    numbers = [int(line.split()[0]) for line in (first + second).splitlines()]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "no gap, nothing twice"
+    assert Path(state).exists() and os.stat(state).st_size > 0
