@@ -50,7 +50,8 @@ const char *chp_suggest(const char *typed, const char *const *names, size_t coun
         return NULL;
     }
     const char *nearest = NULL;
-    size_t nearest_edits = 2 + typed_len / 3; /* from here on it is another word, not a slip */
+    size_t nearest_edits =
+        (typed_len + 2) / 3 + 1; /* from here on it is another word, not a slip */
     for (size_t i = 0; i < count; i++) {
         size_t len = strlen(names[i]);
         if (len > NAME_MAX_BYTES) {
