@@ -13,7 +13,8 @@ struct chp_amqp_peer {
 };
 
 struct chp_amqp_config {
-    const char *uri; /* amqp[s]://user:password@address:port/vhost; host must be an address or "localhost" */
+    const char *uri;       /* amqp[s]://user:password@address:port/vhost; host must be an address or
+                              "localhost" */
     const char *ca_file;   /* amqps: verify against this; or NULL for the system's */
     const char *cert_file; /* amqps, client certificate, or NULL, as the next */
     const char *key_file;
@@ -26,9 +27,9 @@ struct chp_amqp_config {
     uint16_t heartbeat_s;
     uint64_t retry_min_ms;
     uint64_t retry_max_ms;
-    size_t output_max_bytes;    /* unsent bytes at which publish says CHP_EBUSY */
-    size_t unconfirmed_max;     /* publications */
-    uint64_t seed;              /* of the jitter */
+    size_t output_max_bytes; /* unsent bytes at which publish says CHP_EBUSY */
+    size_t unconfirmed_max;  /* publications */
+    uint64_t seed;           /* of the jitter */
 };
 
 struct chp_broker *chp_amqp_broker_new(const struct chp_amqp_config *config,

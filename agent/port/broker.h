@@ -20,6 +20,9 @@ struct chp_delivery {
     struct chp_bytes body;      /* at most CHP_MESSAGE_MAX_BYTES; of a bigger message the first 64 KiB */
     size_t body_bytes;          /* of the whole message */
     bool redelivered;
+    /* It came to its queue (any but requests) by a way that does not check its sender's topic permission for that key:
+     * an exchange binding, a dead-letter or alternate exchange, a CC header. Not from an agent: dead-letter it. */
+    bool unchecked;
     const char *reply_to;       /* "" when absent, as the others */
     const char *correlation_id;
     const char *message_id;
