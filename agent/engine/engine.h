@@ -4,13 +4,15 @@
  *
  *     chp_engine_step(engine, event, effects)
  *
- * takes one event and appends to effects what must follow. Time and randomness come in with the event: same events, same
- * effects. Effects are ordered: everything in effects->batch is one transaction; what is in effects->after happens only
- * when it has committed. So nothing is published, executed or answered before its commit (design 4.2).
+ * takes one event and appends to effects what must follow. Time and randomness come in with the
+ * event: same events, same effects. Effects are ordered: everything in effects->batch is one
+ * transaction; what is in effects->after happens only when it has committed. So nothing is
+ * published, executed or answered before its commit (design 4.2).
  *
- * What the engine holds in memory is a cache over the store: resources with something in flight, loaded on demand. When a
- * batch fails, the daemon throws the engine away and makes a new one; messages that were not acked come again, runs are
- * resumed, requests are offered again with their keys.
+ * What the engine holds in memory is a cache over the store: resources with something in flight,
+ * loaded on demand. When a batch fails, the daemon throws the engine away and makes a new one;
+ * messages that were not acked come again, runs are resumed, requests are offered again with their
+ * keys.
  */
 #ifndef CHP_ENGINE_ENGINE_H
 #define CHP_ENGINE_ENGINE_H
@@ -30,10 +32,10 @@ struct chp_engine_config {
     const char *site;
     const struct chp_engine_peer *peers; /* every other known site */
     size_t peer_count;
-    uint64_t down_after_ms;      /* not heard for so long: down */
-    uint64_t max_skew_ms;        /* design 4.2 */
-    size_t resources_max;        /* cached */
-    size_t pending_max;          /* operations of one resource held in memory */
+    uint64_t down_after_ms; /* not heard for so long: down */
+    uint64_t max_skew_ms;   /* design 4.2 */
+    size_t resources_max;   /* cached */
+    size_t pending_max;     /* operations of one resource held in memory */
     uint64_t map_seed;
 };
 
@@ -50,7 +52,7 @@ enum chp_event_kind {
     CHP_EVENT_LOADED,   /* a load of an earlier batch has its result */
     CHP_EVENT_REQUEST,  /* through a door */
     CHP_EVENT_ITEM,     /* from another site */
-    CHP_EVENT_MARKS,    /* low-water marks from another site */
+    CHP_EVENT_MARKS,    /* low-water marks from another site, with each message */
     CHP_EVENT_BEAT,     /* a heartbeat arrived */
     CHP_EVENT_FETCHED,  /* the files of an operation are here, or nowhere */
     CHP_EVENT_EXECUTED, /* a run ended */
@@ -74,16 +76,20 @@ struct chp_event {
             const char *from;
             uint64_t incarnation; /* of from */
             enum chp_key key;
-            uint64_t number;      /* 0: not numbered */
-            uint64_t delivery;    /* comes back in CHP_AFTER_SETTLE, exactly once */
-            const struct chp_item *item; /* operation, ack, want or repair; valid until then, as bytes is. NULL: the item was malformed or refused by the
-                                            door and only its number counts */
+            uint64_t number;   /* 0: not numbered */
+            uint64_t delivery; /* comes back in CHP_AFTER_SETTLE, exactly once */
+            const struct chp_item
+                *item; /* operation, ack, want or repair; valid until then, as bytes is. NULL: the
+                          item was malformed or refused by the door and only its number counts */
             struct chp_bytes bytes;
         } item;
         struct {
             const char *from;
+            uint64_t incarnation; /* of from */
             const struct chp_mark *marks;
             size_t count;
+            enum chp_key key; /* of the message that they came with */
+            uint64_t next; /* what follows in its stream has this number; 0: it is not a stream */
         } marks;
         struct {
             const char *from;
@@ -103,19 +109,19 @@ struct chp_event {
 };
 
 enum chp_after_kind {
-    CHP_AFTER_REPLY,   /* to a request */
-    CHP_AFTER_SETTLE,  /* an inbound item is safe: its message may be acked when all its items are */
-    CHP_AFTER_DEAD,    /* an inbound item can't be processed: dead-letter it, then settle */
-    CHP_AFTER_SEND,    /* a numbered item is in the store and may go */
-    CHP_AFTER_CONTROL, /* an unnumbered item for one site, now or never */
-    CHP_AFTER_FETCH,   /* bring the files of an operation here */
-    CHP_AFTER_RUN,     /* start (or resume) an operation here */
+    CHP_AFTER_REPLY,  /* to a request */
+    CHP_AFTER_SETTLE, /* an inbound item is safe: its message may be acked when all its items are */
+    CHP_AFTER_DEAD,   /* an inbound item can't be processed: dead-letter it, then settle */
+    CHP_AFTER_SEND,   /* a numbered item is in the store and may go */
+    CHP_AFTER_CONTROL,    /* an unnumbered item for one site, now or never */
+    CHP_AFTER_FETCH,      /* bring the files of an operation here */
+    CHP_AFTER_RUN,        /* start (or resume) an operation here */
     CHP_AFTER_FORGET_RUN, /* the run's result is committed */
-    CHP_AFTER_NOTICE,  /* to watchers and the operation's reply_to */
-    CHP_AFTER_EVENT,   /* a row of events is in the store and may be published */
-    CHP_AFTER_MARK,    /* a site's mark moved: the stream to it has room */
-    CHP_AFTER_RESEND,  /* a site lacks what follows its mark: send again from there */
-    CHP_AFTER_STARTED, /* the start's load is in: streams may go on */
+    CHP_AFTER_NOTICE,     /* to watchers and the operation's reply_to */
+    CHP_AFTER_EVENT,      /* a row of events is in the store and may be published */
+    CHP_AFTER_MARK,       /* a site's mark moved: the stream to it has room */
+    CHP_AFTER_RESEND,     /* a site lacks what follows its mark: send again from there */
+    CHP_AFTER_STARTED, /* the start's load is in: a stream may go on; site NULL, last: events may */
     CHP_AFTER_PEER,    /* a site is up or down now */
 };
 
@@ -128,7 +134,7 @@ struct chp_after {
         } reply;
         struct {
             uint64_t delivery;
-            const char *reason; /* DEAD: why */
+            const char *reason;     /* DEAD: why */
             struct chp_bytes bytes; /* DEAD: the item */
         } settle;
         struct {
@@ -136,12 +142,12 @@ struct chp_after {
             enum chp_key key;
             uint64_t number;
             struct chp_bytes item;
-        } send;             /* SEND and CONTROL (number 0) */
+        } send; /* SEND and CONTROL (number 0) */
         struct {
             struct chp_bytes item; /* of the operation */
             uint32_t run;
             bool resume;
-        } run;              /* RUN and FETCH */
+        } run; /* RUN and FETCH */
         struct {
             struct chp_uuid operation;
             uint32_t run;
@@ -160,7 +166,7 @@ struct chp_after {
             enum chp_key key;
             uint64_t mark;
             uint64_t last; /* STARTED: one for each stream out */
-        } stream;           /* MARK, RESEND and STARTED */
+        } stream;          /* MARK, RESEND and STARTED */
         struct {
             const char *site;
             bool up;
@@ -175,7 +181,8 @@ struct chp_effects {
     size_t after_cap;
 };
 
-void chp_engine_step(struct chp_engine *engine, const struct chp_event *event, struct chp_effects *effects);
+void chp_engine_step(struct chp_engine *engine, const struct chp_event *event,
+                     struct chp_effects *effects);
 
 /* Adds a zeroed effect of the kind; valid until the next call. */
 struct chp_after *chp_effects_after(struct chp_effects *effects, enum chp_after_kind kind);
@@ -185,18 +192,18 @@ void chp_effects_deinit(struct chp_effects *effects);
 struct chp_peer_view {
     const char *site;
     bool up;
-    bool state_known;         /* up or down was decided since start */
-    uint64_t since_ms;        /* of this state, wall clock */
-    uint64_t heard_ms;        /* last beat, wall clock */
-    uint64_t round_trip_us;   /* 0 unknown */
-    int64_t clock_offset_ms;  /* peer's wall clock minus ours, as of its last beat */
+    bool state_known;        /* up or down was decided since start */
+    uint64_t since_ms;       /* of this state, wall clock */
+    uint64_t heard_ms;       /* last beat, wall clock */
+    uint64_t round_trip_us;  /* 0 unknown */
+    int64_t clock_offset_ms; /* peer's wall clock minus ours, as of its last beat */
     uint32_t version;
     const char *software;
     uint64_t incarnation;
 };
 bool chp_engine_peer(const struct chp_engine *engine, size_t index, struct chp_peer_view *view);
-/* Marks to send with the next message to site: what this site has committed of its streams. Filled up to
- * CHP_KEY_COUNT; returns how many. */
+/* Marks to send with the next message to site: what this site has committed of its streams. Filled
+ * up to CHP_KEY_COUNT; returns how many. */
 size_t chp_engine_marks(const struct chp_engine *engine, const char *site, struct chp_mark *marks);
 /* The beat to send to site now. */
 void chp_engine_beat(const struct chp_engine *engine, const char *site, const struct chp_now *now,

@@ -9,6 +9,9 @@ void engine__on_marks(struct chp_engine *engine, const struct chp_event *event,
                       struct chp_effects *effects)
 {
     struct peer *peer = engine__peer(engine, event->marks.from);
+    if (peer != NULL && event->marks.next != 0) {
+        stream__expect(peer, event, effects);
+    }
     for (size_t i = 0; peer != NULL && i < event->marks.count; i++) {
         const struct chp_mark *mark = &event->marks.marks[i];
         struct stream_out *stream = &peer->out[mark->key];

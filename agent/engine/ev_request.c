@@ -235,15 +235,15 @@ static void record(struct chp_engine *engine, const struct chp_event *event,
     write->operation.reply_to = request->reply_to;
     write->operation.correlation_id = request->correlation_id;
     write->operation.received_ms = event->now.wall_ms;
-    if (request->key_given) {
-        write = chp_batch_write(&effects->batch, CHP_WRITE_KEY);
-        write->key.principal = request->principal;
-        write->key.key = request->key;
-        write->key.hash = chp_request_hash(request);
-        write->key.operation = operation->id;
-        write->key.at_ms = event->now.wall_ms;
-        keys__add(engine, request->principal, request->key, &write->key.hash, &operation->id);
-    }
+    /* Also when the door made the key: a request whose commit is unknown is offered again under it.
+     */
+    write = chp_batch_write(&effects->batch, CHP_WRITE_KEY);
+    write->key.principal = request->principal;
+    write->key.key = request->key;
+    write->key.hash = chp_request_hash(request);
+    write->key.operation = operation->id;
+    write->key.at_ms = event->now.wall_ms;
+    keys__add(engine, request->principal, request->key, &write->key.hash, &operation->id);
     struct chp_buf data = {0};
     chp_buf_add_text(&data, "{\"type\":");
     journal__add_string(&data, operation->type);

@@ -55,7 +55,9 @@ void engine__on_started(struct chp_engine *engine, const struct chp_load *load,
     for (size_t i = 0; i < load->start.stream_count; i++) {
         restore_stream(engine, &load->start.streams[i], effects);
     }
-    chp_effects_after(effects, CHP_AFTER_STARTED)->stream.last = load->start.event_published;
+    struct chp_after *after = chp_effects_after(effects, CHP_AFTER_STARTED);
+    after->stream.mark = load->start.event_published;
+    after->stream.last = load->start.event_last;
     engine->busy_left = true;
     engine__scan_busy(engine, effects);
 }

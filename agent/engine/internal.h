@@ -208,6 +208,9 @@ void stream__control(struct peer *peer, const struct chp_item *item, struct chp_
 enum stream_verdict { STREAM_NEXT, STREAM_REPEATED, STREAM_GAP };
 enum stream_verdict stream__accept(struct chp_engine *engine, const struct chp_event *event,
                                    struct chp_effects *effects);
+/* A message told what number its stream goes on with: if something before that is missing, asks for
+ * it. */
+void stream__expect(struct peer *peer, const struct chp_event *event, struct chp_effects *effects);
 /* The item of event is safe with this batch. */
 void stream__settle(struct chp_engine *engine, const struct chp_event *event,
                     struct chp_effects *effects);

@@ -65,6 +65,25 @@ static void ask_repair(struct peer *peer, enum chp_key key, const struct chp_now
     stream__control(peer, &item, effects);
 }
 
+/* A new life of the sender's database: its streams begin anew. */
+static void follow_incarnation(struct stream_in *stream, uint64_t incarnation)
+{
+    if (incarnation > stream->incarnation) {
+        free(stream->ahead.ranges);
+        *stream = (struct stream_in){.incarnation = incarnation};
+    }
+}
+
+void stream__expect(struct peer *peer, const struct chp_event *event, struct chp_effects *effects)
+{
+    struct stream_in *stream = &peer->in[event->marks.key];
+    follow_incarnation(stream, event->marks.incarnation);
+    if (event->marks.incarnation == stream->incarnation &&
+        event->marks.next > stream->accepted + 1) {
+        ask_repair(peer, event->marks.key, &event->now, effects);
+    }
+}
+
 enum stream_verdict stream__accept(struct chp_engine *engine, const struct chp_event *event,
                                    struct chp_effects *effects)
 {
@@ -74,11 +93,7 @@ enum stream_verdict stream__accept(struct chp_engine *engine, const struct chp_e
         return STREAM_NEXT;
     }
     struct stream_in *stream = &peer->in[event->item.key];
-    if (event->item.incarnation > stream->incarnation) {
-        /* A new life of the sender's database: its streams begin anew. */
-        free(stream->ahead.ranges);
-        *stream = (struct stream_in){.incarnation = event->item.incarnation};
-    }
+    follow_incarnation(stream, event->item.incarnation);
     if (event->item.incarnation < stream->incarnation || number <= stream->accepted) {
         return STREAM_REPEATED;
     }

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* What the daemon's files share: the agent, and the parts that it is wired from. */
+#ifndef CHP_DAEMON_DAEMON_H
+#define CHP_DAEMON_DAEMON_H
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "blob/blob.h"
+#include "config/config.h"
+#include "engine/engine.h"
+#include "gateway/http_door.h"
+#include "port/agent.h"
+#include "port/driver.h"
+#include "wire/wire.h"
+
+#include <event2/event.h>
+
+enum {
+    REQUESTS_WAITING_MAX = 1024, /* submitted and not yet answered */
+    WATCHERS_MAX = 4096,
+    SHOWS_MAX = 256,
+    TICK_MS = 1000,
+    DRIVERS = 2,
+};
+
+struct sender;
+struct inbound_messages;
+struct executor;
+struct watchers;
+struct publisher;
+struct shows;
+
+/* A request on its way to its reply. */
+struct submission {
+    struct chp_list link;
+    struct chp_arena arena; /* of the copy of the request */
+    uint64_t ticket;
+    struct chp_request request;
+    const char **notes; /* of the check of its matrix */
+    size_t note_count;
+    bool offered; /* to the engine of now */
+    chp_reply_fn *on_reply;
+    void *user;
+    bool is_amqp; /* survives an outage of the store; others are told */
+};
+
+struct chp_agent {
+    struct event_base *base;
+    const struct chp_config *config; /* of the start */
+    const struct chp_config *policy; /* the latest: what a reload changes is read here */
+    struct chp_metrics metrics;
+    uint64_t started_us;
+
+    struct chp_engine_config engine_config;
+    struct chp_engine *engine; /* NULL while the store is away */
+    bool engine_started;
+    struct chp_store *store; /* NULL until the schema fits */
+    struct chp_broker *broker;
+    bool broker_blocked;
+    char broker_problem[CHP_ERROR_TEXT_BYTES];
+    char store_problem[CHP_ERROR_TEXT_BYTES];
+    struct chp_blobs *blobs;
+    struct chp_driver *drivers[DRIVERS];
+    struct chp_http_door *door;
+    struct chp_agent_port port;
+
+    struct chp_effects *open;      /* what the engine adds to */
+    struct chp_effects *in_flight; /* submitted, or NULL */
+    struct event *turn;            /* runs at the end of a loop turn in which something was added */
+    struct event *tick;
+    struct event *beat;
+
+    struct chp_list submissions;
+    size_t submission_count;
+    uint64_t last_ticket;
+
+    struct sender *sender;
+    struct inbound_messages *inbound;
+    struct executor *executor;
+    struct watchers *watchers;
+    struct publisher *publisher;
+    struct shows *shows;
+};
+
+/* turn.c: the turn of the loop (agent/doc/architecture.md) */
+struct chp_now turn__now(void);
+/* Steps the engine; what follows happens when the batch of this turn has committed. No engine: does
+ * nothing. */
+void turn__step(struct chp_agent *agent, struct chp_event *event);
+/* Something was added to agent->open: submit it at the end of this turn. */
+void turn__arm(struct chp_agent *agent);
+void turn__init(struct chp_agent *agent);
+void turn__store_on_up(void *user);
+void turn__store_on_down(void *user, const struct chp_error *error);
+void turn__deinit(struct chp_agent *agent);
+
+/* submit.c: requests from the doors */
+/* Copies request. on_reply comes once, later. */
+void submit__request(struct chp_agent *agent, const struct chp_request *request, bool is_amqp,
+                     chp_reply_fn *on_reply, void *user);
+void submit__reply(struct chp_agent *agent, uint64_t ticket, const struct chp_reply *reply);
+/* A new engine has started: offers what was not answered. */
+void submit__offer_all(struct chp_agent *agent);
+/* The store went away: whoever waits over HTTP is told. */
+void submit__store_lost(struct chp_agent *agent);
+/* user is no longer there: its replies go nowhere. */
+void submit__forget(struct chp_agent *agent, const void *user);
+void submit__deinit(struct chp_agent *agent);
+
+/* sender.c: the streams towards other sites */
+struct sender *sender__new(struct chp_agent *agent);
+void sender__free(struct sender *sender);
+/* The engine was thrown away: forget everything until STARTED. */
+void sender__reset(struct sender *sender);
+void sender__started(struct sender *sender, const char *site, enum chp_key key, uint64_t mark,
+                     uint64_t last);
+void sender__item(struct sender *sender, const char *site, enum chp_key key, uint64_t number,
+                  struct chp_bytes item);
+void sender__mark(struct sender *sender, const char *site, enum chp_key key, uint64_t mark);
+void sender__resend(struct sender *sender, const char *site, enum chp_key key, uint64_t after);
+void sender__loaded(struct sender *sender, const struct chp_load *load);
+/* Publishes what may go now. */
+void sender__pump(struct sender *sender);
+void sender__settled(struct sender *sender, uint64_t token, enum chp_outcome outcome);
+/* About every second: asks receivers that have not moved whether they lack something. */
+void sender__tick(struct sender *sender);
+/* One unnumbered item, now or never. */
+int sender__control(struct chp_agent *agent, const char *site, enum chp_key key,
+                    const struct chp_item *item, uint64_t expiration_ms);
+int sender__control_bytes(struct chp_agent *agent, const char *site, enum chp_key key,
+                          struct chp_bytes item, uint64_t expiration_ms);
+void sender__beats(struct chp_agent *agent);
+
+/* inbound.c: messages from the queues, until they are acked */
+struct inbound_messages *inbound__new(struct chp_agent *agent);
+void inbound__free(struct inbound_messages *inbound);
+void inbound__on_delivery(void *user, const struct chp_delivery *delivery);
+void inbound__settle(struct inbound_messages *inbound, uint64_t delivery);
+/* Dead-letters one item of a message, which is acked when that is confirmed. */
+void inbound__dead_item(struct inbound_messages *inbound, uint64_t delivery, const char *reason,
+                        struct chp_bytes item);
+/* A new engine has started: gives it what was not settled. */
+void inbound__offer_all(struct inbound_messages *inbound);
+/* Publications to the dead-letter exchange. Returns whether token was one. */
+bool inbound__settled(struct inbound_messages *inbound, uint64_t token, enum chp_outcome outcome);
+/* The broker is back or has room: publishes dead letters that wait. */
+void inbound__pump(struct inbound_messages *inbound);
+
+/* door_amqp.c: the public door on the broker */
+/* What the request queue brought. Takes nothing; hold is given back to inbound__settle when it is
+ * safe. */
+void door_amqp__on_request(struct chp_agent *agent, const struct chp_delivery *delivery,
+                           struct chp_arena *arena, struct chp_bytes body, uint64_t hold);
+void door_amqp__notice(struct chp_agent *agent, const char *reply_to, const char *correlation_id,
+                       const struct chp_notice *notice);
+
+/* execute.c: runs */
+struct executor *executor__new(struct chp_agent *agent);
+void executor__free(struct executor *executor);
+void executor__run(struct executor *executor, struct chp_bytes item, uint32_t run, bool resume);
+void executor__fetch(struct executor *executor, struct chp_bytes item);
+void executor__forget(struct executor *executor, const struct chp_uuid *operation, uint32_t run,
+                      const char *driver);
+struct chp_driver *executor__driver(struct chp_agent *agent, const char *name);
+
+/* watch.c: who wants to know */
+struct watchers *watchers__new(void);
+void watchers__free(struct watchers *watchers);
+int watchers__add(struct watchers *watchers, const struct chp_uuid *operation,
+                  chp_notice_fn *on_notice, void *user);
+int watchers__add_events(struct watchers *watchers, chp_event_fn *on_event, void *user);
+void watchers__remove(struct watchers *watchers, const void *user);
+void watchers__notice(struct watchers *watchers, const struct chp_notice *notice);
+void watchers__event(struct watchers *watchers, uint64_t number, const char *kind,
+                     const char *json);
+
+/* publisher.c: rows of events to their exchange and to watchers */
+struct publisher *publisher__new(struct chp_agent *agent);
+void publisher__free(struct publisher *publisher);
+void publisher__reset(struct publisher *publisher);
+void publisher__started(struct publisher *publisher, uint64_t published, uint64_t last);
+void publisher__event(struct publisher *publisher, uint64_t number);
+void publisher__loaded(struct publisher *publisher, const struct chp_load *load);
+void publisher__pump(struct publisher *publisher);
+bool publisher__settled(struct publisher *publisher, uint64_t token, enum chp_outcome outcome);
+void publisher__tick(struct publisher *publisher);
+
+/* show.c: reading commands on every site of a resource */
+struct shows *shows__new(struct chp_agent *agent);
+void shows__free(struct shows *shows);
+void shows__start(struct shows *shows, const struct chp_show *show, chp_show_fn *on_answer,
+                  void *user);
+void shows__forget(struct shows *shows, const void *user);
+/* From the control queue. */
+void shows__on_show(struct shows *shows, const char *from, const struct chp_show *show);
+void shows__on_answer(struct shows *shows, const char *from, const struct chp_answer *answer);
+
+/* agent_port.c, report.c */
+extern const struct chp_agent_vtable agent_port__vtable;
+json_t *report__sites(struct chp_agent *agent);
+json_t *report__doctor(struct chp_agent *agent);
+json_t *report__scope(struct chp_agent *agent, const char *text, struct chp_error *error);
+int report__ready(struct chp_agent *agent, struct chp_error *error);
+
+/* Tokens of publications: what is to be told of the outcome. The high byte says whose. */
+enum { TOKEN_STREAM = 1, TOKEN_DEAD = 2, TOKEN_EVENT = 3, TOKEN_SHIFT = 56 };
+static inline uint64_t token_of(unsigned owner, uint64_t value)
+{
+    return (uint64_t)owner << TOKEN_SHIFT | value;
+}
+
+#endif

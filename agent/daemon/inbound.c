@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/*
+ * Messages from the queues, from delivery to ack. A message is acked when each of its items is
+ * settled: its effects are committed, or it is dead-lettered with the broker's confirm. While the
+ * store is away messages stay here, bounded by the prefetch; a new engine gets what was not
+ * settled.
+ *
+ * A message that can't be read is dead-lettered whole, an item that can't be read alone (design
+ * section 3). Nothing is ever requeued: a poison message would come back for ever.
+ */
+#include "daemon/daemon.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct message;
+
+struct inbound_item {
+    struct message *message;
+    uint64_t handle;
+    struct chp_bytes bytes;
+    struct chp_item item;
+    bool readable;
+    bool settled;
+    uint64_t number;
+};
+
+struct message {
+    struct chp_list link;
+    struct chp_arena arena;
+    enum chp_key inbox;
+    uint64_t tag;
+    struct chp_message decoded;
+    struct inbound_item *items;
+    size_t item_count;
+    size_t waiting; /* items not settled, and dead letters not confirmed */
+};
+
+/* A letter on its way to the dead-letter exchange. */
+struct letter {
+    struct chp_list link;
+    uint64_t token;
+    struct message *message;
+    char *reason;
+    const char *queue;
+    char *message_id;
+    struct chp_buf body;
+    bool published;
+};
+
+struct inbound_messages {
+    struct chp_agent *agent;
+    struct chp_list messages;
+    struct chp_map *items; /* handle -> struct inbound_item */
+    struct chp_list letters;
+    uint64_t last_handle;
+};
+
+static const char *const inbox_queues[CHP_KEY_COUNT] = {
+    [CHP_KEY_REQUEST] = "requests", [CHP_KEY_OPERATION] = "operations", [CHP_KEY_ACK] = "acks",
+    [CHP_KEY_CONTROL] = "control",  [CHP_KEY_BEAT] = "beats",           [CHP_KEY_BULK] = "bulk",
+};
+
+struct inbound_messages *inbound__new(struct chp_agent *agent)
+{
+    struct inbound_messages *inbound = chp_alloc(sizeof *inbound);
+    inbound->agent = agent;
+    inbound->items = chp_map_new(agent->engine_config.map_seed);
+    chp_list_init(&inbound->messages);
+    chp_list_init(&inbound->letters);
+    return inbound;
+}
+
+static struct chp_bytes handle_key(const uint64_t *handle)
+{
+    return chp_bytes(handle, sizeof *handle);
+}
+
+static void free_message(struct inbound_messages *inbound, struct message *message)
+{
+    for (size_t i = 0; i < message->item_count; i++) {
+        chp_map_remove(inbound->items, handle_key(&message->items[i].handle));
+    }
+    chp_list_remove(&message->link);
+    struct chp_arena arena = message->arena;
+    free(message);
+    chp_arena_deinit(&arena);
+}
+
+static void free_letter(struct letter *letter)
+{
+    chp_list_remove(&letter->link);
+    chp_buf_deinit(&letter->body);
+    free(letter->reason);
+    free(letter->message_id);
+    free(letter);
+}
+
+void inbound__free(struct inbound_messages *inbound)
+{
+    CHP_LIST_FOREACH_SAFE(&inbound->letters, link, following)
+    {
+        free_letter(CHP_CONTAINER(link, struct letter, link));
+    }
+    CHP_LIST_FOREACH_SAFE(&inbound->messages, link, following)
+    {
+        free_message(inbound, CHP_CONTAINER(link, struct message, link));
+    }
+    chp_map_free(inbound->items);
+    free(inbound);
+}
+
+static void done(struct inbound_messages *inbound, struct message *message)
+{
+    CHP_ASSERT(message->waiting > 0);
+    if (--message->waiting == 0) {
+        chp_broker_ack(inbound->agent->broker, message->tag);
+        free_message(inbound, message);
+    }
+}
+
+static void publish_letter(struct inbound_messages *inbound, struct letter *letter)
+{
+    struct chp_agent *agent = inbound->agent;
+    char exchange[CHP_SITE_MAX_BYTES + 16];
+    (void)snprintf(exchange, sizeof exchange, "cheops.dead.%s", agent->config->agent.site);
+    struct chp_publication publication = {
+        .exchange = exchange,
+        .routing_key = letter->queue,
+        .body = chp_buf_bytes(&letter->body),
+        .token = letter->token,
+        .message_id = letter->message_id,
+        .content_type = "application/octet-stream",
+        .dead_reason = letter->reason,
+        .dead_queue = letter->queue,
+    };
+    letter->published = chp_broker_publish(agent->broker, &publication) == 0;
+}
+
+static void dead(struct inbound_messages *inbound, struct message *message, const char *reason,
+                 struct chp_bytes body, const char *message_id)
+{
+    struct chp_agent *agent = inbound->agent;
+    struct letter *letter = chp_alloc(sizeof *letter);
+    letter->token = token_of(TOKEN_DEAD, ++inbound->last_handle);
+    letter->message = message;
+    letter->reason = chp_strdup(reason);
+    char queue[CHP_SITE_MAX_BYTES + 32];
+    (void)snprintf(queue, sizeof queue, "cheops.%s.%s", agent->config->agent.site,
+                   inbox_queues[message->inbox]);
+    letter->queue = chp_arena_strdup(&message->arena, queue);
+    letter->message_id = message_id == NULL || message_id[0] == 0 ? NULL : chp_strdup(message_id);
+    chp_buf_add(&letter->body, body.data, body.len);
+    chp_list_append(&inbound->letters, &letter->link);
+    message->waiting++;
+    agent->metrics.dead_letters_total++;
+    chp_log_warn("dead-lettered", CHP_S("queue", letter->queue), CHP_S("reason", reason),
+                 CHP_I("bytes", body.len));
+    publish_letter(inbound, letter);
+}
+
+bool inbound__settled(struct inbound_messages *inbound, uint64_t token, enum chp_outcome outcome)
+{
+    CHP_LIST_FOREACH_SAFE(&inbound->letters, link, following)
+    {
+        struct letter *letter = CHP_CONTAINER(link, struct letter, link);
+        if (letter->token != token) {
+            continue;
+        }
+        if (outcome == CHP_OUTCOME_CONFIRMED) {
+            struct message *message = letter->message;
+            free_letter(letter);
+            done(inbound, message);
+        } else {
+            letter->published = false; /* again at the next pump */
+        }
+        return true;
+    }
+    return false;
+}
+
+void inbound__pump(struct inbound_messages *inbound)
+{
+    CHP_LIST_FOREACH_SAFE(&inbound->letters, link, following)
+    {
+        struct letter *letter = CHP_CONTAINER(link, struct letter, link);
+        if (!letter->published) {
+            publish_letter(inbound, letter);
+        }
+    }
+}
+
+static struct inbound_item *item_of(struct inbound_messages *inbound, uint64_t delivery)
+{
+    return chp_map_get(inbound->items, handle_key(&delivery));
+}
+
+void inbound__settle(struct inbound_messages *inbound, uint64_t delivery)
+{
+    struct inbound_item *item = item_of(inbound, delivery);
+    if (item != NULL && !item->settled) {
+        item->settled = true;
+        done(inbound, item->message);
+    }
+}
+
+void inbound__dead_item(struct inbound_messages *inbound, uint64_t delivery, const char *reason,
+                        struct chp_bytes bytes)
+{
+    struct inbound_item *item = item_of(inbound, delivery);
+    if (item != NULL) {
+        dead(inbound, item->message, reason, bytes, NULL);
+    }
+}
+
+/* Gives one item to whom it concerns; settles it at once when nothing is committed for it. */
+static void dispatch(struct inbound_messages *inbound, struct inbound_item *item)
+{
+    struct chp_agent *agent = inbound->agent;
+    const struct chp_header *header = &item->message->decoded.header;
+    bool engine_item = header->key == CHP_KEY_OPERATION || header->key == CHP_KEY_ACK;
+    if (item->readable && !engine_item) {
+        switch (item->item.kind) {
+        case CHP_ITEM_SHOW:
+            shows__on_show(agent->shows, header->from, &item->item.show);
+            break;
+        case CHP_ITEM_ANSWER:
+            shows__on_answer(agent->shows, header->from, &item->item.answer);
+            break;
+        case CHP_ITEM_FETCH:
+            chp_blobs_on_fetch(agent->blobs, header->from, &item->item.fetch);
+            break;
+        case CHP_ITEM_CHUNK:
+            chp_blobs_on_chunk(agent->blobs, header->from, &item->item.chunk);
+            agent->metrics.blobs_fetched_bytes_total =
+                (double)chp_blobs_fetched_bytes(agent->blobs);
+            break;
+        case CHP_ITEM_WANT:
+        case CHP_ITEM_REPAIR:
+        case CHP_ITEM_OPERATION:
+        case CHP_ITEM_ACK:
+        case CHP_ITEM_BEAT:
+            engine_item = true;
+            break;
+        }
+        if (!engine_item) {
+            inbound__settle(inbound, item->handle);
+            return;
+        }
+    }
+    if (!agent->engine_started) {
+        return; /* inbound__offer_all */
+    }
+    agent->metrics.operations_received_total +=
+        item->readable && item->item.kind == CHP_ITEM_OPERATION;
+    agent->metrics.acks_received_total += item->readable && item->item.kind == CHP_ITEM_ACK;
+    struct chp_event event = {
+        .kind = CHP_EVENT_ITEM,
+        .item = {.from = header->from,
+                 .incarnation = header->incarnation,
+                 .key = header->key,
+                 .number = item->number,
+                 .delivery = item->handle,
+                 .item = item->readable ? &item->item : NULL,
+                 .bytes = item->bytes},
+    };
+    turn__step(agent, &event);
+}
+
+void inbound__offer_all(struct inbound_messages *inbound)
+{
+    CHP_LIST_FOREACH_SAFE(&inbound->messages, link, following)
+    {
+        struct message *message = CHP_CONTAINER(link, struct message, link);
+        message->waiting++; /* not to go while its items are walked */
+        for (size_t i = 0; i < message->item_count; i++) {
+            if (!message->items[i].settled) {
+                dispatch(inbound, &message->items[i]);
+            }
+        }
+        done(inbound, message);
+    }
+}
+
+static void give_marks(struct chp_agent *agent, const struct chp_message *message)
+{
+    const struct chp_header *header = &message->header;
+    struct chp_event event = {
+        .kind = CHP_EVENT_MARKS,
+        .marks = {.from = header->from,
+                  .incarnation = header->incarnation,
+                  .marks = header->marks,
+                  .count = header->mark_count,
+                  .key = header->key,
+                  .next = message->item_count == 0 ? header->first : 0},
+    };
+    if (agent->engine_started) {
+        turn__step(agent, &event);
+    }
+}
+
+/* Who it is from and for, and where it came. */
+static int check_header(struct chp_agent *agent, enum chp_key inbox,
+                        const struct chp_header *header, struct chp_error *error)
+{
+    if (strcmp(header->to, agent->config->agent.site) != 0) {
+        return chp_error_set(error, CHP_EREFUSED, "it is addressed to site \"%s\"", header->to);
+    }
+    if (header->key != inbox) {
+        return chp_error_set(error, CHP_EREFUSED, "its header says %s", chp_key_name(header->key));
+    }
+    for (size_t i = 0; i < agent->engine_config.peer_count; i++) {
+        if (strcmp(agent->engine_config.peers[i].site, header->from) == 0) {
+            return 0;
+        }
+    }
+    return chp_error_set(error, CHP_EREFUSED,
+                         "it comes from \"%s\", which is not a site known here", header->from);
+}
+
+static void decode_items(struct inbound_messages *inbound, struct message *message)
+{
+    const struct chp_message *decoded = &message->decoded;
+    message->items = chp_arena_calloc(&message->arena, decoded->item_count, sizeof *message->items);
+    message->item_count = decoded->item_count;
+    message->waiting += decoded->item_count;
+    for (size_t i = 0; i < decoded->item_count; i++) {
+        struct inbound_item *item = &message->items[i];
+        struct chp_error error = {0};
+        item->message = message;
+        item->handle = ++inbound->last_handle;
+        item->bytes = decoded->items[i];
+        item->number = decoded->header.first == 0 ? 0 : decoded->header.first + i;
+        chp_map_put(inbound->items, handle_key(&item->handle), item);
+        if (chp_item_decode(item->bytes, &message->arena, &item->item, &error) == 0) {
+            item->readable = true;
+        } else {
+            dead(inbound, message, error.text, item->bytes, NULL);
+        }
+    }
+}
+
+/* Beats are worth something only now: nothing is kept of them. */
+static void on_beat(struct chp_agent *agent, const struct chp_delivery *delivery)
+{
+    struct chp_arena arena = {0};
+    struct chp_message message;
+    struct chp_item item;
+    int code = chp_message_decode(delivery->body, &arena, &message, NULL);
+    if (code == 0 && check_header(agent, CHP_KEY_BEAT, &message.header, NULL) == 0 &&
+        message.item_count == 1 && chp_item_decode(message.items[0], &arena, &item, NULL) == 0 &&
+        item.kind == CHP_ITEM_BEAT && agent->engine_started) {
+        struct chp_event event = {.kind = CHP_EVENT_BEAT,
+                                  .beat = {.from = message.header.from,
+                                           .incarnation = message.header.incarnation,
+                                           .beat = &item.beat}};
+        turn__step(agent, &event);
+        give_marks(agent, &message);
+    }
+    chp_arena_deinit(&arena);
+}
+
+static struct message *take(struct inbound_messages *inbound, const struct chp_delivery *delivery,
+                            struct chp_bytes *body)
+{
+    struct message *message = chp_alloc(sizeof *message);
+    message->inbox = delivery->inbox;
+    message->tag = delivery->tag;
+    message->waiting = 1; /* until it has been looked at */
+    chp_list_append(&inbound->messages, &message->link);
+    *body = chp_arena_bytes(&message->arena, delivery->body);
+    return message;
+}
+
+static void on_request(struct inbound_messages *inbound, struct message *message,
+                       const struct chp_delivery *delivery, struct chp_bytes body)
+{
+    message->items = chp_arena_calloc(&message->arena, 1, sizeof *message->items);
+    message->item_count = 1;
+    message->waiting++;
+    struct inbound_item *item = &message->items[0];
+    item->message = message;
+    item->handle = ++inbound->last_handle;
+    item->settled = false;
+    chp_map_put(inbound->items, handle_key(&item->handle), item);
+    door_amqp__on_request(inbound->agent, delivery, &message->arena, body, item->handle);
+}
+
+static void on_items(struct inbound_messages *inbound, struct message *message,
+                     const struct chp_delivery *delivery, struct chp_bytes body)
+{
+    struct chp_agent *agent = inbound->agent;
+    struct chp_error error = {0};
+    int code = chp_message_decode(body, &message->arena, &message->decoded, &error);
+    if (code == 0) {
+        code = check_header(agent, delivery->inbox, &message->decoded.header, &error);
+    }
+    if (code != 0) {
+        dead(inbound, message, error.text, body, delivery->message_id);
+        return;
+    }
+    give_marks(agent, &message->decoded);
+    decode_items(inbound, message);
+    for (size_t i = 0; i < message->item_count; i++) {
+        dispatch(inbound, &message->items[i]);
+    }
+}
+
+void inbound__on_delivery(void *user, const struct chp_delivery *delivery)
+{
+    struct chp_agent *agent = user;
+    struct inbound_messages *inbound = agent->inbound;
+    agent->metrics.messages_received_total++;
+    if (delivery->inbox == CHP_KEY_BEAT) {
+        on_beat(agent, delivery);
+        chp_broker_ack(agent->broker, delivery->tag);
+        return;
+    }
+    struct chp_bytes body;
+    struct message *message = take(inbound, delivery, &body);
+    if (delivery->body_bytes > delivery->body.len) {
+        char reason[128];
+        (void)snprintf(reason, sizeof reason, "it has %zu bytes, at most %d are allowed",
+                       delivery->body_bytes, CHP_MESSAGE_MAX_BYTES);
+        dead(inbound, message, reason, body, delivery->message_id);
+    } else if (delivery->inbox == CHP_KEY_REQUEST) {
+        on_request(inbound, message, delivery, body);
+    } else {
+        on_items(inbound, message, delivery, body);
+    }
+    done(inbound, message);
+}

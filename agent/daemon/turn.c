@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/*
+ * The turn of the loop. Adapters' callbacks build an event and step the engine, which only adds to
+ * the open effects; at the end of the turn they are submitted if nothing is in flight. When a batch
+ * has committed, what follows from it happens. A batch that failed takes the engine with it
+ * (agent/doc/architecture.md).
+ */
+#include "daemon/daemon.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void submit(struct chp_agent *agent);
+static void start_engine(struct chp_agent *agent);
+
+struct chp_now turn__now(void)
+{
+    return (struct chp_now){.wall_ms = chp_clock_wall_ms(), .mono_us = chp_clock_mono_us()};
+}
+
+static struct chp_effects *effects_new(void)
+{
+    return chp_alloc(sizeof(struct chp_effects));
+}
+
+static void effects_free(struct chp_effects *effects)
+{
+    if (effects != NULL) {
+        chp_effects_deinit(effects);
+        free(effects);
+    }
+}
+
+void turn__arm(struct chp_agent *agent)
+{
+    event_active(agent->turn, EV_TIMEOUT, 0);
+}
+
+void turn__step(struct chp_agent *agent, struct chp_event *event)
+{
+    if (agent->engine == NULL) {
+        return;
+    }
+    event->now = turn__now();
+    chp_engine_step(agent->engine, event, agent->open);
+    turn__arm(agent);
+}
+
+static void act_stream(struct chp_agent *agent, const struct chp_after *after)
+{
+    if (after->kind == CHP_AFTER_MARK) {
+        sender__mark(agent->sender, after->stream.site, after->stream.key, after->stream.mark);
+    } else if (after->kind == CHP_AFTER_RESEND) {
+        sender__resend(agent->sender, after->stream.site, after->stream.key, after->stream.mark);
+    } else if (after->stream.site != NULL) {
+        sender__started(agent->sender, after->stream.site, after->stream.key, after->stream.mark,
+                        after->stream.last);
+    } else {
+        publisher__started(agent->publisher, after->stream.mark, after->stream.last);
+        agent->engine_started = true;
+    }
+}
+
+static void act_peer(struct chp_agent *agent, const struct chp_after *after)
+{
+    if (after->peer.up) {
+        chp_log_info("site is up", CHP_S("peer", after->peer.site));
+    } else {
+        chp_log_warn("site is down", CHP_S("peer", after->peer.site));
+    }
+    (void)agent;
+}
+
+static void act_notice(struct chp_agent *agent, const struct chp_after *after)
+{
+    const struct chp_notice *notice = &after->notice.notice;
+    agent->metrics.operations_completed_total += notice->completed;
+    watchers__notice(agent->watchers, notice);
+    bool told = notice->completed || chp_state_final(notice->ack.state) ||
+                notice->ack.state == CHP_STATE_IN_DOUBT;
+    if (after->notice.reply_to != NULL && told) {
+        door_amqp__notice(agent, after->notice.reply_to, after->notice.correlation_id, notice);
+    }
+}
+
+static void act(struct chp_agent *agent, const struct chp_after *after)
+{
+    switch (after->kind) {
+    case CHP_AFTER_REPLY:
+        submit__reply(agent, after->reply.ticket, &after->reply.reply);
+        break;
+    case CHP_AFTER_SETTLE:
+        inbound__settle(agent->inbound, after->settle.delivery);
+        break;
+    case CHP_AFTER_DEAD:
+        inbound__dead_item(agent->inbound, after->settle.delivery, after->settle.reason,
+                           after->settle.bytes);
+        break;
+    case CHP_AFTER_SEND:
+        sender__item(agent->sender, after->send.site, after->send.key, after->send.number,
+                     after->send.item);
+        break;
+    case CHP_AFTER_CONTROL:
+        (void)sender__control_bytes(agent, after->send.site, after->send.key, after->send.item,
+                                    30000);
+        break;
+    case CHP_AFTER_FETCH:
+        executor__fetch(agent->executor, after->run.item);
+        break;
+    case CHP_AFTER_RUN:
+        executor__run(agent->executor, after->run.item, after->run.run, after->run.resume);
+        break;
+    case CHP_AFTER_FORGET_RUN:
+        executor__forget(agent->executor, &after->forget_run.operation, after->forget_run.run,
+                         after->forget_run.driver);
+        break;
+    case CHP_AFTER_NOTICE:
+        act_notice(agent, after);
+        break;
+    case CHP_AFTER_EVENT:
+        publisher__event(agent->publisher, after->event.number);
+        break;
+    case CHP_AFTER_MARK:
+    case CHP_AFTER_RESEND:
+    case CHP_AFTER_STARTED:
+        act_stream(agent, after);
+        break;
+    case CHP_AFTER_PEER:
+        act_peer(agent, after);
+        break;
+    }
+}
+
+static void take_load(struct chp_agent *agent, const struct chp_load *load)
+{
+    if (load->kind == CHP_LOAD_OUTBOUND) {
+        sender__loaded(agent->sender, load);
+    } else if (load->kind == CHP_LOAD_EVENTS) {
+        publisher__loaded(agent->publisher, load);
+    } else {
+        struct chp_event event = {.kind = CHP_EVENT_LOADED, .loaded = load};
+        turn__step(agent, &event);
+    }
+}
+
+/* Everything that follows from effects, in order: what is told to others, then what was read. */
+static void act_all(struct chp_agent *agent, struct chp_effects *effects)
+{
+    bool was_started = agent->engine_started;
+    for (size_t i = 0; i < effects->after_count; i++) {
+        act(agent, &effects->after[i]);
+    }
+    for (size_t i = 0; i < effects->batch.load_count; i++) {
+        take_load(agent, &effects->batch.loads[i]);
+    }
+    if (!was_started && agent->engine_started) {
+        chp_log_info("engine started", CHP_I("incarnation", chp_engine_incarnation(agent->engine)));
+        inbound__offer_all(agent->inbound);
+        submit__offer_all(agent);
+        if (agent->broker != NULL) {
+            chp_broker_pause(agent->broker, false);
+        }
+    }
+    sender__pump(agent->sender);
+    publisher__pump(agent->publisher);
+}
+
+/* The engine, and what it had prepared, is no longer true: the database is. */
+static void drop_engine(struct chp_agent *agent)
+{
+    chp_engine_free(agent->engine);
+    agent->engine = NULL;
+    agent->engine_started = false;
+    effects_free(agent->open);
+    agent->open = effects_new();
+    sender__reset(agent->sender);
+    publisher__reset(agent->publisher);
+    if (agent->broker != NULL) {
+        chp_broker_pause(agent->broker, true);
+    }
+    submit__store_lost(agent);
+}
+
+static void on_done(struct chp_batch *batch, int code, const struct chp_error *error)
+{
+    struct chp_agent *agent = batch->user;
+    struct chp_effects *effects = agent->in_flight;
+    CHP_ASSERT(effects != NULL);
+    CHP_ASSERT(batch == &effects->batch);
+    agent->in_flight = NULL;
+    if (code == 0) {
+        agent->metrics.store_batches_total++;
+        act_all(agent, effects);
+        turn__arm(agent);
+    } else {
+        agent->metrics.store_failures_total++;
+        chp_log_error("batch failed, starting again from the database",
+                      CHP_S("error", error == NULL ? chp_error_name(code) : error->text),
+                      CHP_I("writes", batch->write_count));
+        drop_engine(agent);
+        if (agent->store != NULL && chp_store_up(agent->store)) {
+            start_engine(agent); /* the database refused data and is still there */
+        }
+    }
+    effects_free(effects);
+}
+
+static void submit(struct chp_agent *agent)
+{
+    if (agent->in_flight != NULL) {
+        return;
+    }
+    struct chp_effects *effects = agent->open;
+    if (chp_batch_empty(&effects->batch)) {
+        if (effects->after_count > 0) {
+            agent->open = effects_new();
+            act_all(agent, effects);
+            effects_free(effects);
+        }
+        return;
+    }
+    if (agent->store == NULL || !chp_store_up(agent->store)) {
+        return; /* on_down has dropped the engine, or will */
+    }
+    agent->open = effects_new();
+    agent->in_flight = effects;
+    effects->batch.on_done = on_done;
+    effects->batch.user = agent;
+    chp_store_submit(agent->store, &effects->batch);
+}
+
+static void turn_on_end(evutil_socket_t fd, short what, void *user)
+{
+    (void)fd;
+    (void)what;
+    submit(user);
+}
+
+static void start_engine(struct chp_agent *agent)
+{
+    CHP_ASSERT(agent->engine == NULL);
+    agent->engine = chp_engine_new(&agent->engine_config);
+    struct chp_event event = {.kind = CHP_EVENT_START,
+                              .start.incarnation_proposed = chp_clock_wall_ms()};
+    turn__step(agent, &event);
+}
+
+void turn__store_on_up(void *user)
+{
+    struct chp_agent *agent = user;
+    agent->metrics.store_up = 1;
+    agent->store_problem[0] = 0;
+    chp_log_info("database is up", CHP_I("schema", 0));
+    if (agent->engine == NULL && agent->in_flight == NULL) {
+        start_engine(agent);
+    }
+}
+
+void turn__store_on_down(void *user, const struct chp_error *error)
+{
+    struct chp_agent *agent = user;
+    agent->metrics.store_up = 0;
+    (void)snprintf(agent->store_problem, sizeof agent->store_problem, "%s", error->text);
+    chp_log_warn("database is down", CHP_S("error", error->text));
+    if (agent->in_flight == NULL && agent->engine != NULL) {
+        drop_engine(agent);
+    }
+}
+
+void turn__init(struct chp_agent *agent)
+{
+    agent->open = effects_new();
+    agent->turn = event_new(agent->base, -1, 0, turn_on_end, agent);
+    CHP_ASSERT(agent->turn != NULL);
+}
+
+void turn__deinit(struct chp_agent *agent)
+{
+    chp_engine_free(agent->engine);
+    agent->engine = NULL;
+    effects_free(agent->open);
+    effects_free(agent->in_flight);
+    event_free(agent->turn);
+}
