@@ -26,8 +26,7 @@ struct parser {
     const struct config__section *section; /* the current one, NULL before the first */
     void *target;                          /* what its options are written to */
     const char *section_text;              /* "[site.Rennes]" */
-    size_t option_lines[OPTIONS_MAX];      /* of the current section, 0: not given */
-    size_t section_lines[CONFIG__SECTION_COUNT];
+    size_t option_lines[OPTIONS_MAX];      /* 0: not given; of named sections: in the current one */
     size_t site_lines[CHP_SITES_MAX];
     size_t service_lines[CHP_CONFIG_SERVICES_MAX];
 };
@@ -94,7 +93,8 @@ static int unknown_section(const struct parser *parser, const char *name)
 
 static int twice(const struct parser *parser, size_t line)
 {
-    return refuse(parser, CHP_EINVAL, "%s is there already, in line %zu; a section stands once",
+    return refuse(parser, CHP_EINVAL,
+                  "%s is there already, in line %zu; each site and service has one section",
                   parser->section_text, line);
 }
 
@@ -151,6 +151,20 @@ static int begin_service(struct parser *parser, const char *name)
     return 0;
 }
 
+static int begin_named(struct parser *parser, enum config__section_id id, const char *name)
+{
+    for (size_t i = 0; i < config__option_count; i++) {
+        if (config__options[i].section == id) {
+            parser->option_lines[i] = 0;
+        }
+    }
+    int code = id == SECTION_SITE ? begin_site(parser, name) : begin_service(parser, name);
+    if (code == 0) {
+        config__set_presets(id, parser->directory, &parser->config->arena, parser->target);
+    }
+    return code;
+}
+
 static int begin_section(struct parser *parser, struct chp_bytes line)
 {
     struct chp_arena *arena = &parser->config->arena;
@@ -159,30 +173,19 @@ static int begin_section(struct parser *parser, struct chp_bytes line)
     }
     struct chp_bytes inner = config__trim(chp_bytes(line.data + 1, line.len - 2));
     const char *name = chp_arena_strndup(arena, inner.data, inner.len);
-    memset(parser->option_lines, 0, sizeof parser->option_lines);
     parser->section_text = chp_arena_printf(arena, "[%s]", name);
     for (size_t i = 0; i < CONFIG__SECTION_COUNT; i++) {
         const struct config__section *section = &config__sections[i];
         size_t prefix = strlen(section->name);
-        if (strncmp(name, section->name, prefix) != 0 ||
-            (!section->named && name[prefix] != '\0')) {
-            continue;
+        if (section->named && strncmp(name, section->name, prefix) == 0) {
+            parser->section = section;
+            return begin_named(parser, (enum config__section_id)i, name + prefix);
         }
-        int code = 0;
-        parser->section = section;
-        parser->target = parser->config;
-        if (!section->named) {
-            code = parser->section_lines[i] > 0 ? twice(parser, parser->section_lines[i]) : 0;
-            parser->section_lines[i] = parser->line;
-        } else {
-            code = i == SECTION_SITE ? begin_site(parser, name + prefix)
-                                     : begin_service(parser, name + prefix);
+        if (!section->named && strcmp(name, section->name) == 0) {
+            parser->section = section;
+            parser->target = parser->config;
+            return 0;
         }
-        if (code == 0 && section->named) {
-            config__set_presets((enum config__section_id)i, parser->directory, arena,
-                                parser->target);
-        }
-        return code;
     }
     return unknown_section(parser, name);
 }

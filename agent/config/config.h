@@ -7,11 +7,12 @@
  *     # a comment has a line of its own
  *     option = value
  *
- * Every option may stand once, every section once. What is not known, not valid or there twice is
- * refused with file and line, the reason, and what is allowed; nothing is ignored or cut. A value
- * goes to the end of its line, without the blanks around it. Numbers take the suffixes ms, s, m, h
- * or k, M, G (of 1024); without one they are in the unit that the option's name ends in. Lists are
- * separated by commas. Relative paths are relative to the file's directory.
+ * Every option may stand once, and so may every [site.NAME] and [service.NAME]; the other sections
+ * may be taken up again. What is not known, not valid or there twice is refused with file and line,
+ * the reason, and what is allowed; nothing is ignored or cut. A value goes to the end of its line,
+ * without the blanks around it. Numbers take the suffixes ms, s, m, h or k, M, G (of 1024); without
+ * one they are in the unit that the option's name ends in. Lists are separated by commas. Relative
+ * paths are relative to the file's directory.
  *
  * inih was rejected: it cuts section names at 49 bytes and lines at 200, drops what follows " ;",
  * takes ':' for '=', and does not report a section without options, which [site.NAME] may well be.

@@ -79,6 +79,11 @@ static const char *check_user(const char *value)
                                                                               : "a user's name";
 }
 
+static const char *check_program(const char *value)
+{
+    return strpbrk(value, " \t") == NULL ? NULL : "programs without blanks, separated by ','";
+}
+
 static const char *check_search_path(const char *value)
 {
     for (const char *at = value; at != NULL; at = strchr(at, ':')) {
@@ -278,7 +283,7 @@ const struct config__option config__options[] = {
      .doc = "A connection on which nothing moves for so long is closed."},
 
     {SECTION_SHELL, OPTION_LIST, "allow", AT(shell.allow), .example = "kubectl, /usr/bin/openstack",
-     .reloads = true,
+     .check = check_program, .reloads = true,
      .doc = "Programs that operations may run, as they write them; * for any. Nothing runs until "
             "this is set."},
     {SECTION_SHELL, OPTION_STRING, "user", AT(shell.user), .example = "cheops-run",
