@@ -32,7 +32,7 @@ step() {
             last=$SECONDS
             step_line "$title" "$began"
         fi
-        sleep 0.1
+        sleep 0.2
     done
     wait "$step_pid" || status=$?
     step_pid=

@@ -69,11 +69,15 @@ pid_gone() { # PID
 
 # await SECONDS COMMAND...: until the command succeeds; fails when time is over.
 await() {
-    local deadline=$((SECONDS + $1))
+    local deadline=$((SECONDS + $1)) tries=0
     shift
     until "$@"; do
         ((SECONDS < deadline)) || return 1
-        sleep 0.2
+        if ((++tries < 10)); then
+            sleep 0.1
+        else
+            sleep 0.5
+        fi
     done
 }
 

@@ -188,7 +188,7 @@ class Testbed:
 
 
 class AmqpClient:
-    """A foreign client of the AMQP door, written from schema/README.md alone: it shares nothing with the agents."""
+    """A foreign client of the AMQP door, written from schema/wire.md alone: it shares nothing with the agents."""
 
     def __init__(self, bed, site):
         self.site = site

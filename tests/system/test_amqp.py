@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The AMQP door: requests and events for programs, by a client that knows schema/README.md and nothing else."""
+"""The AMQP door: requests and events for programs, by a client that knows schema/wire.md and nothing else."""
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import msgpack
 import pika
@@ -125,41 +122,54 @@ def test_events_on_the_exchange(bed, client, rid):
     assert kinds[0] == "operation.accepted" and "operation.executed" in kinds and numbers == sorted(numbers)
 
 
-def example_environment(bed):
-    return {**bed.environment, "CHEOPS_AMQP": bed.environment["CHEOPS_AMQP_RENNES"], "CHEOPS_SITE": "Rennes",
-            "CHEOPS_API": bed.url("Rennes")}
+@pytest.fixture
+def example(bed):
+    """Runs a program of schema/examples as an integrator would."""
+    environment = {**bed.environment, "CHEOPS_AMQP": bed.environment["CHEOPS_AMQP_RENNES"], "CHEOPS_SITE": "Rennes",
+                   "CHEOPS_API": bed.url("Rennes")}
+
+    def run(*command):
+        return subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                              check=False)
+    return run
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("request*.py")) or ["missing"])
-def test_python_example(bed, rid, script):
-    done = subprocess.run([sys.executable, EXAMPLES / script, rid, ALL, "echo", "from an example"],
-                          env=example_environment(bed), stdout=subprocess.PIPE, text=True, timeout=60, check=False)
-    assert done.returncode == 0 and all(site in done.stdout for site in SITES), done.stdout
+def check_request_example(example, rid, program):
+    asked = ("--id", rid, "--type", "set", "--scope", ALL, "--")
+    done = example(*program, *asked, "echo", "from an example")
+    assert done.returncode == 0 and all(site in done.stdout for site in SITES) and "from an example" in done.stdout, done
+    assert example(*program, *asked, "false").returncode == 1
+    assert example(*program, "--id", rid, "--type", "set", "--scope", "Lyon", "--", "true").returncode == 2
 
 
-def test_c_example(bed, rid, tmp_path):
+def test_python_example(example, rid):
+    check_request_example(example, rid, ["/usr/bin/python3", EXAMPLES / "python" / "request.py"])
+
+
+def test_c_example(example, rid, tmp_path):
     program = tmp_path / "request"
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "librabbitmq", "msgpack"], stdout=subprocess.PIPE, text=True,
                            check=True).stdout.split()
-    subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", EXAMPLES / "request.c", "-o", program,
-                    *flags], check=True)
-    done = subprocess.run([program, rid, ALL, "echo", "from an example"], env=example_environment(bed),
-                          stdout=subprocess.PIPE, text=True, timeout=60, check=False)
-    assert done.returncode == 0 and all(site in done.stdout for site in SITES), done.stdout
+    subprocess.run(["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", EXAMPLES / "c" / "request.c", "-o",
+                    program, *flags], check=True)
+    check_request_example(example, rid, [program])
 
 
-def test_durable_subscriber_resumes_where_it_was(bed, rid, tmp_path):
-    state = tmp_path / "state"
-    command = [sys.executable, EXAMPLES / "subscribe.py", str(state), "--until", "operation.completed"]
+def test_durable_subscriber_resumes_where_it_was(bed, example, rid, tmp_path):
+    state = tmp_path / "last-event"
 
-    def run():
-        subscriber = subprocess.Popen(command, env=example_environment(bed), stdout=subprocess.PIPE, text=True)
-        return subscriber.communicate(timeout=60)[0]
+    def last():
+        return bed.get("Rennes", "/v1/events?limit=1")["last"]
+
+    def follow(count):
+        done = example("/usr/bin/python3", EXAMPLES / "python" / "subscribe.py", "--state", str(state), "--queue", rid,
+                       "--count", str(count))
+        assert done.returncode == 0, done
+        return [json.loads(line)["number"] for line in done.stdout.splitlines()]
+    begin = last()
+    state.write_text(str(begin))
     bed.run_ok(rid, "true", site="Rennes")
-    first = run()
-    bed.run_ok(rid, "true", site="Rennes")  # while nobody subscribes
-    second = run()
-    assert "operation.completed" in first and "operation.completed" in second
-    numbers = [int(line.split()[0]) for line in (first + second).splitlines()]
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "no gap, nothing twice"
-    assert Path(state).exists() and os.stat(state).st_size > 0
+    numbers = follow(2)
+    bed.run_ok(rid, "true", site="Rennes")  # while nobody follows
+    numbers += follow(last() - numbers[-1])
+    assert numbers == list(range(begin + 1, begin + 1 + len(numbers))) and len(numbers) > 4, "no gap, nothing twice"
