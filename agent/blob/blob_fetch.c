@@ -53,10 +53,11 @@ struct blob_fetch {
     size_t current;                  /* source */
     struct blob_temporary temporary; /* from the first chunk on */
     struct chp_sha256_state *hash;
-    uint64_t here;   /* bytes from the beginning that are written and hashed */
-    uint64_t asked;  /* bytes from the beginning that have been asked for */
-    unsigned window; /* bit n: the n-th chunk behind here is written */
-    unsigned idle;   /* timeouts since something new came */
+    uint64_t here;     /* bytes from the beginning that are written and hashed */
+    uint64_t asked;    /* bytes from the beginning that have been asked for */
+    unsigned window;   /* bit n: the n-th chunk behind here is written */
+    unsigned failures; /* times that all had come and was not right */
+    unsigned idle;     /* timeouts since something new came */
     struct event *timer;
 };
 
@@ -67,7 +68,8 @@ static struct chp_bytes key_of(const struct chp_sha256 *sha256)
 
 static void arm(const struct blob_fetch *fetch)
 {
-    unsigned doublings = fetch->idle < PAUSE_DOUBLINGS_MAX ? fetch->idle : PAUSE_DOUBLINGS_MAX;
+    unsigned doublings = fetch->idle + fetch->failures;
+    doublings = doublings < PAUSE_DOUBLINGS_MAX ? doublings : PAUSE_DOUBLINGS_MAX;
     uint64_t timeout_ms = fetch->blobs->config.fetch_timeout_ms;
     uint64_t most_ms = timeout_ms > PAUSE_MAX_MS ? timeout_ms : PAUSE_MAX_MS;
     uint64_t ms = timeout_ms << doublings;
@@ -179,6 +181,7 @@ static void ask_again(struct blob_fetch *fetch)
     fetch->asked = end;
 }
 
+/* After the pause, with the next site. */
 static void start_over(struct blob_fetch *fetch)
 {
     blob__temporary_drop(&fetch->temporary);
@@ -187,7 +190,7 @@ static void start_over(struct blob_fetch *fetch)
     fetch->here = 0;
     fetch->asked = 0;
     fetch->window = 0;
-    fetch->idle++;
+    fetch->failures++;
     arm(fetch);
 }
 
@@ -213,7 +216,6 @@ static void complete(struct blob_fetch *fetch)
         chp_log_warn("a fetched file has another hash: fetched anew",
                      CHP_S("site", fetch->sources[fetch->current].site),
                      CHP_I("bytes", fetch->size));
-        (void)next_source(fetch);
         start_over(fetch);
         return;
     }

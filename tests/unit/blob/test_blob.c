@@ -32,7 +32,7 @@ enum { SANITIZED = 0 };
 enum { SANITIZED = 0 };
 #endif
 
-enum { SITES = 3, MIB = 1024 * 1024, WAIT_MS = 60000, TIMEOUT_MS = 40 };
+enum { SITES = 3, MIB = 1024 * 1024, WAIT_MS = 30000, IMPATIENT_MS = 40, PATIENT_MS = 10000 };
 
 static const char *const names[SITES] = {"Nantes", "Rennes", "Paris"};
 
@@ -60,6 +60,7 @@ struct site {
 struct world {
     struct event_base *base;
     struct event *carry;
+    uint64_t timeout_ms;
     struct chp_list queue;
     size_t queued_bytes;
     size_t queued_bytes_max;
@@ -185,7 +186,7 @@ static void open_site(struct site *site)
     struct chp_error error = {0};
     const struct chp_blobs_config config = {.directory = site->directory,
                                             .blob_max_bytes = 64 * MIB,
-                                            .fetch_timeout_ms = TIMEOUT_MS,
+                                            .fetch_timeout_ms = site->world->timeout_ms,
                                             .base = site->world->base,
                                             .user = site,
                                             .send = send_item};
@@ -194,9 +195,10 @@ static void open_site(struct site *site)
     assert_non_null(site->blobs);
 }
 
-static int set_up(void **state)
+static int set_up(void **state, uint64_t timeout_ms)
 {
     struct world *world = chp_alloc(sizeof *world);
+    world->timeout_ms = timeout_ms;
     world->base = event_base_new();
     world->carry = evtimer_new(world->base, world_on_carry, world);
     world->random = 42;
@@ -211,6 +213,18 @@ static int set_up(void **state)
     }
     *state = world;
     return 0;
+}
+
+/* Where something must be asked again. */
+static int set_up_impatient(void **state)
+{
+    return set_up(state, IMPATIENT_MS);
+}
+
+/* Where nothing may be sent twice, on a slow machine either. */
+static int set_up_patient(void **state)
+{
+    return set_up(state, PATIENT_MS);
 }
 
 static int tear_down(void **state)
@@ -606,14 +620,15 @@ static void odd_messages_do_no_harm(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define PATIENT(name)   cmocka_unit_test_setup_teardown(name, set_up_patient, tear_down)
+#define IMPATIENT(name) cmocka_unit_test_setup_teardown(name, set_up_impatient, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(writer_keeps_and_aborts),   TEST(incomplete_files_go_at_start),
-        TEST(fetches_every_size),        TEST(big_file_over_bad_links),
-        TEST(busy_broker_only_delays),   TEST(waits_for_the_broker),
-        TEST(another_site_helps),        TEST(goes_on_while_a_site_is_away),
-        TEST(corrupt_copy_is_not_taken), TEST(nobody_has_it),
-        TEST(shared_and_canceled),       TEST(odd_messages_do_no_harm),
+        PATIENT(writer_keeps_and_aborts),     PATIENT(incomplete_files_go_at_start),
+        PATIENT(fetches_every_size),          IMPATIENT(big_file_over_bad_links),
+        PATIENT(busy_broker_only_delays),     PATIENT(waits_for_the_broker),
+        IMPATIENT(another_site_helps),        IMPATIENT(goes_on_while_a_site_is_away),
+        IMPATIENT(corrupt_copy_is_not_taken), PATIENT(nobody_has_it),
+        PATIENT(shared_and_canceled),         IMPATIENT(odd_messages_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
