@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
  * One transfer at a time through a multi handle, since only that lets the program look up while it
- * waits: to redraw, to ask something else on the side, to notice Ctrl-C. Proxies are never used: an
+ * waits: to redraw, to notice Ctrl-C. Proxies are never used: an
  * agent is on this machine or beside it, and its token is for nobody else.
  */
 #include "cli/client.h"
@@ -187,7 +187,7 @@ static struct curl_slist *make_headers(const struct cli_client *client,
     const char *json = "application/json";
     struct curl_slist *headers =
         add_header(NULL, "Accept", request->accept == NULL ? json : request->accept);
-    if (strcmp(request->method, "POST") == 0) {
+    if (request->body.len > 0 || request->body_size > 0) {
         headers = add_header(headers, "Content-Type",
                              request->content_type == NULL ? json : request->content_type);
     }

@@ -30,7 +30,7 @@ struct cli_request {
     /* Gets each line of a 200 as it comes, without its end; false stops the transfer, which then
      * counts as ended well. */
     bool (*on_line)(void *user, const char *line, size_t len);
-    /* Called about every CLI_TICK_MS; may use the client. */
+    /* Called about every CLI_TICK_MS. */
     void (*on_tick)(void *user);
     void *user;
 };

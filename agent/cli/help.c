@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { HELP_COLUMNS = 80, OPTION_COLUMNS = 28, VERB_COLUMNS = 18 };
+enum { HELP_COLUMNS = 80, OPTION_COLUMNS = 28, VERB_COLUMNS = 20 };
 
 static const char exit_codes[] =
     "Exit codes:\n"

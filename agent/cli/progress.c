@@ -73,11 +73,6 @@ const char *cli__progress_operation(const struct cli_progress *progress)
     return progress->operation;
 }
 
-bool cli__progress_live(const struct cli_progress *progress)
-{
-    return progress->live;
-}
-
 bool cli__progress_completed(const struct cli_progress *progress)
 {
     return progress->completed;

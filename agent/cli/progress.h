@@ -22,8 +22,6 @@ bool cli__progress_feed(struct cli_progress *progress, json_t *object);
 void cli__progress_tick(struct cli_progress *progress);
 /* The operation's id as text, NULL before it is known. */
 const char *cli__progress_operation(const struct cli_progress *progress);
-/* True on a terminal whose rows show what sites wait for, so that it is worth asking. */
-bool cli__progress_live(const struct cli_progress *progress);
 bool cli__progress_completed(const struct cli_progress *progress);
 /* No more feeds: draws the last state and the outputs. Returns CLI_OK, CLI_FAILED, or CLI_TIMEOUT
  * when it has not completed. */

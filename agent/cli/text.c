@@ -89,7 +89,8 @@ void cli__text_escape(struct chp_buf *out, const char *text, size_t len, bool ta
     for (size_t i = 0; i < len;) {
         wchar_t c;
         size_t bytes = next_character(text + i, len - i, &c);
-        if (!must_escape(c) || (tabs && c == L'\t')) {
+        bool broken = bytes == 1 && c >= 0x80;
+        if ((!must_escape(c) && !broken) || (tabs && c == L'\t')) {
             chp_buf_add(out, text + i, bytes);
         } else if (c == L'\n' || c == L'\r' || c == L'\t') {
             chp_buf_add_text(out, c == L'\n' ? "\\n" : c == L'\r' ? "\\r" : "\\t");

@@ -2,8 +2,7 @@
 /*
  * Waiting survives the agent: an answer that breaks off in the middle (a restarted agent, a
  * connection cut) is taken up again by watching the operation, since what was admitted goes on in
- * any case. On a terminal the states on the way (queued, delivered, running) are asked for on the
- * side, twice a second, while rows wait.
+ * any case.
  */
 #include "cli/wait.h"
 
@@ -19,8 +18,6 @@ enum {
     TIMEOUT_MS = 60 * 1000,
     GRACE_MS =
         3 * 1000, /* the agent says itself when the time is over; this is for one that hangs */
-    ASK_MS = 500,
-    ASK_TIMEOUT_MS = 400,
     RESUME_TRIES = 6,
     RESUME_PAUSE_MS = 1000,
 };
@@ -33,7 +30,6 @@ struct wait {
     bool ended;  /* by a completed or timeout line */
     bool progressed;
     uint64_t end_ms; /* monotonic; UINT64_MAX: never */
-    uint64_t ask_ms; /* when to ask for states next */
 };
 
 const char *cli__new_key(struct cli *cli)
@@ -74,33 +70,9 @@ static char *operation_path(struct wait *wait, const char *suffix)
                             cli__url(wait->cli, operation), suffix);
 }
 
-/* Feeds what the agent knows of the operation now; says nothing when it does not answer. */
-static void ask_states(struct wait *wait)
-{
-    struct cli_request request = {.method = "GET",
-                                  .path = operation_path(wait, ""),
-                                  .timeout_ms = ASK_TIMEOUT_MS,
-                                  .tries = 1};
-    struct cli_response response;
-    struct chp_error error = {0};
-    if (cli__client_call(wait->cli->client, &request, &response, &error) == 0 &&
-        response.status == 200) {
-        json_t *operation = json_loadb(chp_buf_text(&response.body), response.body.len, 0, NULL);
-        (void)cli__progress_feed(wait->progress, operation);
-        json_decref(operation);
-    }
-    cli__response_deinit(&response);
-}
-
 static void wait_on_tick(void *user)
 {
     struct wait *wait = user;
-    uint64_t now = chp_clock_mono_ms();
-    if (cli__progress_live(wait->progress) && cli__progress_operation(wait->progress) != NULL &&
-        now >= wait->ask_ms) {
-        ask_states(wait);
-        wait->ask_ms = chp_clock_mono_ms() + ASK_MS;
-    }
     cli__progress_tick(wait->progress);
 }
 
@@ -128,13 +100,14 @@ static int watch(struct wait *wait, struct cli_request *request, struct cli_resp
             cli__response_deinit(response);
         }
         *request = (struct cli_request){.method = "GET",
-                                        .path = operation_path(wait, "/watch"),
+                                        .path = operation_path(wait, "/watch?progress=true"),
                                         .accept = "text/event-stream",
                                         .timeout_ms = left_ms(wait),
                                         .on_line = wait_on_line,
                                         .on_tick = wait_on_tick,
                                         .user = wait};
         wait->progressed = false;
+        cli__sse_deinit(&wait->sse);
         code = cli__client_call(wait->cli->client, request, response, error);
         if (wait->ended || code == CHP_ECANCELED || code == CHP_ETIMEOUT) {
             break;
@@ -248,8 +221,9 @@ static int submit_and_wait(struct cli *cli, struct cli_request *request, uint64_
 {
     struct wait wait = {.cli = cli, .end_ms = chp_clock_mono_ms() + timeout_ms + GRACE_MS};
     wait.progress = cli__progress_new(cli, status);
-    request->path = chp_arena_printf(&cli->arena, "/v1/operations?wait=true&timeout_ms=%llu",
-                                     (unsigned long long)timeout_ms);
+    request->path =
+        chp_arena_printf(&cli->arena, "/v1/operations?wait=true&progress=true&timeout_ms=%llu",
+                         (unsigned long long)timeout_ms);
     request->timeout_ms = timeout_ms + GRACE_MS;
     request->on_line = submit_on_line;
     request->on_tick = wait_on_tick;
