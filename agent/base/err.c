@@ -8,11 +8,11 @@
 #include <string.h>
 
 static const struct {
-    int code;
     const char *text;
+    int code;
     int http_status;
 } table[] = {
-#define X(name, value, text, http) {CHP_##name, text, http},
+#define X(name, value, text, http) {text, CHP_##name, http},
     CHP_ERRORS(X)
 #undef X
 };

@@ -59,12 +59,17 @@ bool config__next_line(struct chp_bytes *text, struct chp_bytes *line)
     return true;
 }
 
+static bool is_blank(uint8_t byte)
+{
+    return byte == ' ' || byte == '\t' || byte == '\r';
+}
+
 struct chp_bytes config__trim(struct chp_bytes text)
 {
-    while (text.len > 0 && memchr(" \t\r", text.data[0], 3) != NULL) {
+    while (text.len > 0 && is_blank(text.data[0])) {
         text = chp_bytes(text.data + 1, text.len - 1);
     }
-    while (text.len > 0 && memchr(" \t\r", text.data[text.len - 1], 3) != NULL) {
+    while (text.len > 0 && is_blank(text.data[text.len - 1])) {
         text.len--;
     }
     return text;

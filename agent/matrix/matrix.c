@@ -210,6 +210,7 @@ static int read_matrix(struct matrix *matrix, json_t *root)
 static int merge_rows(struct matrix *matrix)
 {
     struct row *rows = matrix->rows;
+    CHP_ASSERT(rows != NULL);
     qsort(rows, matrix->row_count, sizeof *rows, compare_rows);
     size_t kept = 0;
     for (size_t i = 0; i < matrix->row_count; i++) {

@@ -39,8 +39,14 @@ struct parser {
 
 static int parse_joined(struct parser *parser, size_t level, struct chp_scope **scope);
 
+/* Every node is followed by a token, so this is also where their number is bounded. */
 static int advance(struct parser *parser)
 {
+    if (parser->node_count > CHP_SCOPE_NODES_MAX) {
+        return chp_error_set(parser->error, CHP_ETOOBIG,
+                             "scope at character %zu: more than %d sites and operators",
+                             parser->token.character, CHP_SCOPE_NODES_MAX);
+    }
     return scope__lex(&parser->lexer, &parser->token, parser->error);
 }
 
@@ -91,18 +97,14 @@ static int expect(struct parser *parser, enum scope__token_kind kind, const char
     return parser->token.kind == kind ? advance(parser) : unexpected(parser, allowed);
 }
 
-static int add_node(struct parser *parser, enum chp_scope_kind kind, struct chp_scope **scope)
+static struct chp_scope *add_node(struct parser *parser, enum chp_scope_kind kind)
 {
-    if (++parser->node_count > CHP_SCOPE_NODES_MAX) {
-        return chp_error_set(parser->error, CHP_ETOOBIG,
-                             "scope at character %zu: more than %d sites and operators",
-                             parser->token.character, CHP_SCOPE_NODES_MAX);
-    }
-    *scope = chp_arena_alloc(parser->arena, sizeof **scope);
-    (*scope)->kind = kind;
-    (*scope)->weight = 1;
-    (*scope)->character = parser->token.character;
-    return 0;
+    struct chp_scope *scope = chp_arena_alloc(parser->arena, sizeof *scope);
+    scope->kind = kind;
+    scope->weight = 1;
+    scope->character = parser->token.character;
+    parser->node_count++;
+    return scope;
 }
 
 /* Grows by doubling, at each power of two, so that no capacity needs to be kept. */
@@ -128,9 +130,8 @@ static int take_name(struct parser *parser, const char *what, size_t max_bytes, 
     if (parser->token.len > max_bytes) {
         return chp_error_set(
             parser->error, CHP_ETOOBIG,
-            "scope at character %zu: the name of %s has %zu bytes, at most %zu are "
-            "allowed",
-            parser->token.character, what, parser->token.len, max_bytes);
+            "scope at character %zu: the name has %zu bytes, at most %zu are allowed",
+            parser->token.character, parser->token.len, max_bytes);
     }
     *name = chp_arena_strndup(parser->arena, parser->token.start, parser->token.len);
     return advance(parser);
@@ -188,10 +189,8 @@ static int parse_duration(struct parser *parser, uint64_t *duration_ms)
 static int parse_around(struct parser *parser, enum scope__token_kind opening,
                         struct chp_scope **scope)
 {
-    int code = add_node(parser, CHP_SCOPE_AROUND, scope);
-    if (code == 0) {
-        code = advance(parser);
-    }
+    *scope = add_node(parser, CHP_SCOPE_AROUND);
+    int code = advance(parser);
     if (code == 0) {
         code = expect(parser, opening, opening == TOKEN_OPEN ? "'('" : "':'");
     }
@@ -212,10 +211,8 @@ static int parse_around(struct parser *parser, enum scope__token_kind opening,
 
 static int parse_site(struct parser *parser, struct chp_scope **scope)
 {
-    int code = add_node(parser, CHP_SCOPE_SITE, scope);
-    if (code == 0) {
-        code = take_name(parser, "a site", CHP_SITE_MAX_BYTES, &(*scope)->name);
-    }
+    *scope = add_node(parser, CHP_SCOPE_SITE);
+    int code = take_name(parser, "a site", CHP_SITE_MAX_BYTES, &(*scope)->name);
     if (code == 0 && parser->token.kind == TOKEN_STAR) {
         code = advance(parser);
         return code == 0 ? parse_weight(parser, &(*scope)->weight) : code;
@@ -249,14 +246,13 @@ static int parse_primary(struct parser *parser, struct chp_scope **scope)
     if (is_word(&parser->token, "around") && peek(parser) == TOKEN_OPEN) {
         return parse_around(parser, TOKEN_OPEN, scope);
     }
-    int code;
     switch (parser->token.kind) {
     case TOKEN_NAME:
     case TOKEN_QUOTED:
         return parse_site(parser, scope);
     case TOKEN_STAR:
-        code = add_node(parser, CHP_SCOPE_ALL_SITES, scope);
-        return code == 0 ? advance(parser) : code;
+        *scope = add_node(parser, CHP_SCOPE_ALL_SITES);
+        return advance(parser);
     case TOKEN_OPEN:
         return parse_parentheses(parser, scope);
     case TOKEN_AND:
@@ -296,10 +292,8 @@ static int parse_joined(struct parser *parser, size_t level, struct chp_scope **
     if (code != 0 || parser->token.kind != levels[level].token) {
         return code;
     }
-    code = add_node(parser, levels[level].kind, scope);
-    if (code == 0) {
-        add_operand(parser, level, *scope, first);
-    }
+    *scope = add_node(parser, levels[level].kind);
+    add_operand(parser, level, *scope, first);
     while (code == 0 && parser->token.kind == levels[level].token) {
         struct chp_scope *next = NULL;
         code = advance(parser);
@@ -319,10 +313,9 @@ static int parse_entry(struct parser *parser, struct chp_scope **scope)
         return parse_around(parser, TOKEN_COLON, scope);
     }
     bool prime = is_word(&parser->token, "prime");
-    int code = add_node(parser, prime ? CHP_SCOPE_PRIME : CHP_SCOPE_ENTRY, scope);
-    if (code == 0) {
-        code = take_name(parser, prime ? "prime" : "a service", CHP_ID_MAX_BYTES, &(*scope)->name);
-    }
+    *scope = add_node(parser, prime ? CHP_SCOPE_PRIME : CHP_SCOPE_ENTRY);
+    int code = take_name(parser, prime ? "prime" : "a service, prime or around", CHP_ID_MAX_BYTES,
+                         &(*scope)->name);
     if (code == 0) {
         code = expect(parser, TOKEN_COLON, "':'");
     }
@@ -364,13 +357,12 @@ static int check_entry_new(struct parser *parser, const struct chp_scope *map,
 
 static int parse_map(struct parser *parser, struct chp_scope **scope)
 {
-    int code = add_node(parser, CHP_SCOPE_MAP, scope);
+    *scope = add_node(parser, CHP_SCOPE_MAP);
     parser->in_map = true;
+    int code;
     do {
         struct chp_scope *entry = NULL;
-        if (code == 0) {
-            code = advance(parser);
-        }
+        code = advance(parser);
         if (code == 0) {
             code = parse_entry(parser, &entry);
         }

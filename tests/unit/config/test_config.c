@@ -446,10 +446,11 @@ static void sample_with_everything_taken_in_is_valid(void **state)
         chp_buf_printf(&needed, "%s\n", comment ? "" : line);
     }
     /* amqps options and amqp:// exclude each other: take the TLS form of the example. */
-    char *uri = strstr((char *)taken_in.data, "amqp://cheops");
+    const char *all_text = chp_buf_text(&taken_in);
+    const char *uri = strstr(all_text, "amqp://cheops");
     assert_non_null(uri);
     struct chp_buf tls = {0};
-    chp_buf_add(&tls, taken_in.data, (size_t)(uri - (char *)taken_in.data));
+    chp_buf_add(&tls, all_text, (size_t)(uri - all_text));
     chp_buf_printf(&tls, "amqps%s", uri + 4);
     struct chp_config all;
     struct chp_config defaults;

@@ -220,7 +220,7 @@ static void bounds_hold(void **state)
     expect_bound(repeat("aaa&", 999, "A", ""), CHP_ETOOBIG, "when written with spaces");
     expect_bound(repeat("a", 100, "", ""), 0, "");
     expect_bound(repeat("a", 101, "", ""), CHP_ETOOBIG,
-                 "at character 1: the name of a site has 101 bytes, at most 100 are allowed");
+                 "at character 1: the name has 101 bytes, at most 100 are allowed");
     expect_bound(repeat("(", 4000, "", ""), CHP_ETOODEEP, "at character 33");
 }
 
