@@ -367,7 +367,10 @@ static void migrate_on_exit(evutil_socket_t fd, short what, void *user)
  * does. */
 static void migrate_start(struct daemon *daemon)
 {
-    char *const argv[] = {"cheops-agent", "migrate", "-c", daemon->path, NULL};
+    char program[] = "cheops-agent";
+    char verb[] = "migrate";
+    char option[] = "-c";
+    char *const argv[] = {program, verb, option, daemon->path, NULL};
     posix_spawn_file_actions_t actions;
     int output[2];
     if (pipe2(output, O_CLOEXEC | O_NONBLOCK) != 0) {

@@ -51,7 +51,7 @@ static int check_one(enum kind kind, const char *text, const char **value, struc
         if (text[0] == 0) {
             return 0;
         }
-        /* fall through */
+        __attribute__((fallthrough));
     case KIND_OPERATION:
         if (chp_uuid_parse(text, &id) != 0) {
             return chp_error_set(error, CHP_EINVAL,

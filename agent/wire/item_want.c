@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Want: operations of one origin that are missing at the sender (design section 4.4). */
+/* Want: operations of one origin that are missing at the sender (design section 4.4). Repair: a
+ * stream that has a gap (design section 4.7). */
 #include "wire/schemas.h"
 
 static int check_range(const void *object, struct chp_error *error)
@@ -51,3 +52,22 @@ static const struct wire__field fields[] = {
 };
 const struct wire__schema wire__want_schema = {.fields = fields,
                                                .field_count = WIRE_LENGTH(fields)};
+
+static int check_repair(const void *object, struct chp_error *error)
+{
+    const struct chp_repair *repair = object;
+    return repair->key == CHP_KEY_OPERATION || repair->key == CHP_KEY_ACK
+               ? 0
+               : chp_error_set(error, CHP_EMALFORMED,
+                               "key must be operation or ack: only these are numbered");
+}
+
+static const struct wire__field repair_fields[] = {
+    {.name = "key", .type = WIRE_TYPE_KEY, .offset = offsetof(struct chp_repair, key)},
+    {.name = "after",
+     .type = WIRE_TYPE_UINT64,
+     .offset = offsetof(struct chp_repair, after),
+     .max = WIRE_NUMBER_MAX},
+};
+const struct wire__schema wire__repair_schema = {
+    .fields = repair_fields, .field_count = WIRE_LENGTH(repair_fields), .check = check_repair};

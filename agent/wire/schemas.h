@@ -14,6 +14,7 @@ extern const struct wire__schema wire__answer_schema;
 extern const struct wire__schema wire__fetch_schema;
 extern const struct wire__schema wire__chunk_schema;
 extern const struct wire__schema wire__beat_schema;
+extern const struct wire__schema wire__repair_schema; /* item_want.c */
 
 /* What is part of several. */
 extern const struct wire__schema wire__range_schema;   /* [origin, incarnation, first, last] */

@@ -80,6 +80,7 @@ static struct head head_of(uint8_t first)
 
 static uint64_t extend_sign(uint64_t value, size_t len)
 {
+    CHP_ASSERT(len >= 1 && len <= 8);
     uint64_t sign = (uint64_t)1 << (8 * len - 1);
     return len < 8 && (value & sign) != 0 ? value | ~(2 * sign - 1) : value;
 }

@@ -24,6 +24,7 @@ static struct kind kind_of(uint64_t number)
         [CHP_ITEM_FETCH] = {"fetch", &wire__fetch_schema},
         [CHP_ITEM_CHUNK] = {"chunk", &wire__chunk_schema},
         [CHP_ITEM_BEAT] = {"beat", &wire__beat_schema},
+        [CHP_ITEM_REPAIR] = {"repair", &wire__repair_schema},
     };
     return number < WIRE_LENGTH(kinds) ? kinds[number] : (struct kind){0};
 }

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+#include "unit/engine/cluster.h"
+
+#include "base/mem.h"
+#include "wire/payload.h"
+#include "wire/wire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[CLUSTER_SITES_MAX] = {"A", "B", "C", "D"};
+
+static void step(struct node *node, struct chp_event *event)
+{
+    if (node->engine != NULL) {
+        event->now = node->cluster->now;
+        chp_engine_step(node->engine, event, node->open);
+    }
+}
+
+static int index_of(const struct cluster *cluster, const char *site)
+{
+    for (int i = 0; i < cluster->count; i++) {
+        if (strcmp(cluster->nodes[i].site, site) == 0) {
+            return i;
+        }
+    }
+    abort();
+}
+
+static void send(struct node *node, const char *site, enum chp_key key, uint64_t number,
+                 struct chp_bytes item)
+{
+    struct cluster *cluster = node->cluster;
+    if (key != CHP_KEY_CONTROL && cluster->drop_next > 0) {
+        cluster->drop_next--;
+        return;
+    }
+    for (int copy = 0; copy < 1 + cluster->duplicate_all; copy++) {
+        CHP_ASSERT(cluster->message_count < CLUSTER_MESSAGES_MAX);
+        struct cluster_message *message = &cluster->messages[cluster->message_count++];
+        *message = (struct cluster_message){.from = node->index,
+                                            .to = index_of(cluster, site),
+                                            .key = key,
+                                            .number = number,
+                                            .incarnation = chp_engine_incarnation(node->engine)};
+        chp_buf_add(&message->item, item.data, item.len);
+    }
+}
+
+/* What the sender does when a stream is to go on: reads it from the store. */
+static void load_stream(struct node *node, const char *site, enum chp_key key, uint64_t after)
+{
+    struct chp_load *load = chp_batch_load(&node->open->batch, CHP_LOAD_OUTBOUND);
+    load->site = chp_arena_strdup(&node->open->batch.arena, site);
+    load->stream_key = key;
+    load->after = after;
+    load->limit = CLUSTER_MESSAGES_MAX;
+}
+
+/* The command: notes that it ran, once per operation and run as the runner's claim does. */
+static void run(struct node *node, const struct chp_after *after)
+{
+    struct chp_arena arena = {0};
+    struct chp_item item;
+    CHP_ASSERT(chp_item_decode(after->run.item, &arena, &item, NULL) == 0);
+    const struct chp_operation *operation = &item.operation;
+    if (!after->run.resume || cluster_count_runs(node, &operation->id) == 0) {
+        CHP_ASSERT(node->run_count < CLUSTER_RUNS_MAX);
+        struct cluster_run *ran = &node->runs[node->run_count++];
+        ran->operation = operation->id;
+        (void)snprintf(ran->type, sizeof ran->type, "%s", operation->type);
+    }
+    if (!node->commands_hang) {
+        struct chp_completion completion = {.operation = operation->id,
+                                            .run = after->run.run,
+                                            .state = strcmp(operation->type, "fail") == 0
+                                                         ? CHP_STATE_FAILED
+                                                         : CHP_STATE_DONE,
+                                            .output = chp_bytes("out", 3)};
+        struct chp_event event = {
+            .kind = CHP_EVENT_EXECUTED,
+            .executed = {.resource = operation->resource, .completion = &completion}};
+        step(node, &event);
+    }
+    chp_arena_deinit(&arena);
+}
+
+static void act(struct node *node, const struct chp_after *after)
+{
+    switch (after->kind) {
+    case CHP_AFTER_REPLY:
+        node->reply = after->reply.reply;
+        (void)snprintf(node->error, sizeof node->error, "%s",
+                       after->reply.reply.error == NULL ? "" : after->reply.reply.error);
+        node->reply_count++;
+        break;
+    case CHP_AFTER_SETTLE:
+        node->settled_count++;
+        break;
+    case CHP_AFTER_DEAD:
+        node->dead_count++;
+        break;
+    case CHP_AFTER_SEND:
+    case CHP_AFTER_CONTROL:
+        send(node, after->send.site, after->send.key, after->send.number, after->send.item);
+        break;
+    case CHP_AFTER_RUN:
+        run(node, after);
+        break;
+    case CHP_AFTER_NOTICE:
+        node->completed_count += after->notice.notice.completed;
+        node->unverified_count += after->notice.notice.ack.unverified;
+        break;
+    case CHP_AFTER_EVENT:
+        CHP_ASSERT(after->event.number == node->events + 1); /* without gaps */
+        node->events = after->event.number;
+        break;
+    case CHP_AFTER_RESEND:
+        load_stream(node, after->stream.site, after->stream.key, after->stream.mark);
+        break;
+    case CHP_AFTER_STARTED:
+        if (after->stream.site != NULL) {
+            load_stream(node, after->stream.site, after->stream.key, after->stream.mark);
+        }
+        break;
+    case CHP_AFTER_FETCH:
+    case CHP_AFTER_FORGET_RUN:
+    case CHP_AFTER_MARK:
+    case CHP_AFTER_PEER:
+        break;
+    }
+}
+
+static void on_done(struct chp_batch *batch, int code, const struct chp_error *error)
+{
+    struct node *node = batch->user;
+    struct chp_effects *effects = node->in_flight;
+    (void)error;
+    node->in_flight = NULL;
+    for (size_t i = 0; code == 0 && i < effects->after_count; i++) {
+        act(node, &effects->after[i]);
+    }
+    for (size_t i = 0; code == 0 && i < batch->load_count; i++) {
+        const struct chp_load *load = &batch->loads[i];
+        if (load->kind == CHP_LOAD_OUTBOUND) {
+            for (size_t j = 0; j < load->items.count; j++) {
+                send(node, load->site, load->stream_key, load->items.rows[j].number,
+                     load->items.rows[j].item);
+            }
+        } else {
+            struct chp_event event = {.kind = CHP_EVENT_LOADED, .loaded = load};
+            step(node, &event);
+        }
+    }
+    chp_effects_deinit(effects);
+    free(effects);
+}
+
+static bool submit(struct node *node)
+{
+    if (chp_batch_empty(&node->open->batch) && node->open->after_count == 0) {
+        return false;
+    }
+    node->in_flight = node->open;
+    node->open = chp_alloc(sizeof *node->open);
+    node->in_flight->batch.on_done = on_done;
+    node->in_flight->batch.user = node;
+    chp_store_submit(node->store, &node->in_flight->batch);
+    return true;
+}
+
+static void deliver(struct cluster *cluster, const struct cluster_message *message)
+{
+    struct node *node = &cluster->nodes[message->to];
+    struct chp_item *item = chp_arena_alloc(&node->kept, sizeof *item);
+    struct chp_bytes bytes = chp_arena_bytes(&node->kept, chp_buf_bytes(&message->item));
+    CHP_ASSERT(chp_item_decode(bytes, &node->kept, item, NULL) == 0);
+    struct chp_event event = {.kind = CHP_EVENT_ITEM,
+                              .item = {.from = cluster->nodes[message->from].site,
+                                       .incarnation = message->incarnation,
+                                       .key = message->key,
+                                       .number = message->number,
+                                       .delivery = ++cluster->next_delivery,
+                                       .item = item,
+                                       .bytes = bytes}};
+    step(node, &event);
+}
+
+static bool deliver_all(struct cluster *cluster)
+{
+    size_t count = cluster->message_count;
+    size_t kept = 0;
+    bool moved = false;
+    for (size_t i = 0; i < count; i++) {
+        struct cluster_message message = cluster->messages[i];
+        if (cluster->cut[message.from][message.to]) {
+            cluster->messages[kept++] = message;
+            continue;
+        }
+        deliver(cluster, &message);
+        chp_buf_deinit(&message.item);
+        moved = true;
+    }
+    memmove(&cluster->messages[kept], &cluster->messages[count],
+            (cluster->message_count - count) * sizeof cluster->messages[0]);
+    cluster->message_count -= count - kept;
+    return moved;
+}
+
+void cluster_settle(struct cluster *cluster)
+{
+    for (int round = 0; round < 10000; round++) {
+        bool moved = deliver_all(cluster);
+        for (int i = 0; i < cluster->count; i++) {
+            if (submit(&cluster->nodes[i])) {
+                moved = true;
+                while (chp_mem_store_run(cluster->nodes[i].store)) {
+                }
+            }
+        }
+        if (!moved) {
+            return;
+        }
+        cluster->now.mono_us += 1000;
+        cluster->now.wall_ms += 1;
+    }
+    CHP_ASSERT(!"the cluster does not come to rest");
+}
+
+static void beat(struct cluster *cluster, int from, int to)
+{
+    struct chp_beat sent;
+    struct chp_mark marks[CHP_KEY_COUNT];
+    struct node *node = &cluster->nodes[from];
+    chp_engine_beat(node->engine, names[to], &cluster->now, &sent);
+    size_t count = chp_engine_marks(node->engine, names[to], marks);
+    struct chp_event beat = {.kind = CHP_EVENT_BEAT,
+                             .beat = {.from = names[from],
+                                      .incarnation = chp_engine_incarnation(node->engine),
+                                      .beat = &sent}};
+    struct chp_event told = {.kind = CHP_EVENT_MARKS,
+                             .marks = {.from = names[from],
+                                       .incarnation = chp_engine_incarnation(node->engine),
+                                       .marks = marks,
+                                       .count = count}};
+    step(&cluster->nodes[to], &beat);
+    step(&cluster->nodes[to], &told);
+}
+
+void cluster_second(struct cluster *cluster)
+{
+    cluster->now.mono_us += 1000000;
+    cluster->now.wall_ms += 1000;
+    for (int from = 0; from < cluster->count; from++) {
+        struct chp_event tick = {.kind = CHP_EVENT_TICK};
+        step(&cluster->nodes[from], &tick);
+        for (int to = 0; to < cluster->count; to++) {
+            if (from != to && !cluster->cut[from][to]) {
+                beat(cluster, from, to);
+            }
+        }
+    }
+    cluster_settle(cluster);
+}
+
+static void store_on_up(void *user)
+{
+    (void)user;
+}
+
+static void store_on_down(void *user, const struct chp_error *error)
+{
+    (void)user;
+    (void)error;
+}
+
+static void start_engine(struct node *node)
+{
+    node->engine = chp_engine_new(&node->config);
+    struct chp_event event = {.kind = CHP_EVENT_START,
+                              .start.incarnation_proposed = 1000 + (uint64_t)node->index};
+    step(node, &event);
+    while (submit(node)) {
+        while (chp_mem_store_run(node->store)) {
+        }
+    }
+}
+
+void cluster_start(struct cluster *cluster, int count, size_t resources_max, size_t pending_max)
+{
+    memset(cluster, 0, sizeof *cluster);
+    cluster->count = count;
+    cluster->now = (struct chp_now){.wall_ms = 1700000000000, .mono_us = 1000000};
+    for (int i = 0; i < count; i++) {
+        struct node *node = &cluster->nodes[i];
+        node->cluster = cluster;
+        node->index = i;
+        node->site = names[i];
+        for (int j = 0; j < count; j++) {
+            if (j != i) {
+                node->peers[node->config.peer_count++].site = names[j];
+            }
+        }
+        node->config.site = names[i];
+        node->config.peers = node->peers;
+        node->config.down_after_ms = 5000;
+        node->config.max_skew_ms = 60000;
+        node->config.resources_max = resources_max;
+        node->config.pending_max = pending_max;
+        node->open = chp_alloc(sizeof *node->open);
+        struct chp_store_callbacks none = {.on_up = store_on_up, .on_down = store_on_down};
+        node->store = chp_mem_store_new(&none);
+        while (chp_mem_store_run(node->store)) {
+        }
+        start_engine(node);
+    }
+    cluster_second(cluster);
+}
+
+void cluster_stop(struct cluster *cluster)
+{
+    for (int i = 0; i < cluster->count; i++) {
+        struct node *node = &cluster->nodes[i];
+        chp_engine_free(node->engine);
+        chp_store_free(node->store);
+        chp_effects_deinit(node->open);
+        free(node->open);
+        chp_arena_deinit(&node->kept);
+    }
+    for (size_t i = 0; i < cluster->message_count; i++) {
+        chp_buf_deinit(&cluster->messages[i].item);
+    }
+}
+
+struct chp_uuid cluster_request(struct node *node, const char *resource, const char *type,
+                                const char *scope, const char *key)
+{
+    struct cluster *cluster = node->cluster;
+    struct chp_arena *arena = &node->kept;
+    struct chp_request *request = chp_arena_alloc(arena, sizeof *request);
+    const char *argv[] = {"true", NULL};
+    struct chp_command command = {.argv = argv, .argc = 1};
+    struct chp_buf payload = {0};
+    CHP_ASSERT(chp_command_encode(&command, &payload, NULL) == 0);
+    uint64_t id = ++cluster->next_id;
+    memcpy(request->id.bytes, &id, sizeof id);
+    request->id.bytes[15] = (uint8_t)(node->index + 1);
+    request->key = key == NULL ? chp_arena_printf(arena, "key-%llu", (unsigned long long)id)
+                               : chp_arena_strdup(arena, key);
+    request->key_given = key != NULL;
+    request->principal = "tester";
+    request->resource = chp_arena_strdup(arena, resource);
+    request->type = chp_arena_strdup(arena, type);
+    request->scope = chp_arena_strdup(arena, scope);
+    request->driver = "shell";
+    request->payload = chp_arena_bytes(arena, chp_buf_bytes(&payload));
+    chp_buf_deinit(&payload);
+    struct chp_event event = {.kind = CHP_EVENT_REQUEST,
+                              .request = {.ticket = ++cluster->next_ticket, .request = request}};
+    step(node, &event);
+    return request->id;
+}
+
+void cluster_reset(struct node *node, bool applied)
+{
+    submit(node);
+    if (node->in_flight != NULL) {
+        chp_mem_store_set_up(node->store, false, applied);
+        while (chp_mem_store_run(node->store)) {
+        }
+    } else {
+        chp_mem_store_set_up(node->store, false, false);
+    }
+    CHP_ASSERT(node->in_flight == NULL);
+    chp_engine_free(node->engine);
+    node->engine = NULL;
+    chp_effects_deinit(node->open);
+    chp_mem_store_set_up(node->store, true, false);
+    while (chp_mem_store_run(node->store)) {
+    }
+    start_engine(node);
+}
+
+size_t cluster_count_runs(const struct node *node, const struct chp_uuid *operation)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < node->run_count; i++) {
+        count += chp_uuid_equal(&node->runs[i].operation, operation);
+    }
+    return count;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* Some sites in one process: engines over in-memory stores, messages and commands played by the test, a virtual clock. */
+#ifndef CHP_TESTS_CLUSTER_H
+#define CHP_TESTS_CLUSTER_H
+
+#include "engine/engine.h"
+#include "store/mem_store.h"
+
+enum { CLUSTER_SITES_MAX = 4, CLUSTER_RUNS_MAX = 4096, CLUSTER_MESSAGES_MAX = 8192 };
+
+struct cluster;
+
+struct cluster_run {
+    struct chp_uuid operation;
+    char type[32];
+};
+
+struct cluster_message {
+    int from;
+    int to;
+    enum chp_key key;
+    uint64_t number;
+    uint64_t incarnation;
+    struct chp_buf item;
+};
+
+struct node {
+    struct cluster *cluster;
+    int index;
+    const char *site;
+    struct chp_engine_config config;
+    struct chp_engine_peer peers[CLUSTER_SITES_MAX];
+    struct chp_engine *engine;
+    struct chp_store *store;
+    struct chp_effects *open;
+    struct chp_effects *in_flight;
+    struct cluster_run runs[CLUSTER_RUNS_MAX]; /* commands that were really run, in order */
+    size_t run_count;
+    struct chp_arena kept; /* messages and requests that the engine may still look at */
+    struct chp_reply reply; /* the last */
+    char error[512];
+    size_t reply_count;
+    size_t completed_count;
+    size_t unverified_count;
+    size_t settled_count;
+    size_t dead_count;
+    size_t events;
+    bool commands_hang;
+};
+
+struct cluster {
+    struct node nodes[CLUSTER_SITES_MAX];
+    int count;
+    struct chp_now now;
+    struct cluster_message messages[CLUSTER_MESSAGES_MAX]; /* on their way */
+    size_t message_count;
+    bool cut[CLUSTER_SITES_MAX][CLUSTER_SITES_MAX];
+    int drop_next;      /* so many messages are lost */
+    bool duplicate_all;
+    uint64_t next_ticket;
+    uint64_t next_id;
+    uint64_t next_delivery;
+};
+
+/* Sites A, B, C, ... started and up to date with each other's beats. */
+void cluster_start(struct cluster *cluster, int count, size_t resources_max, size_t pending_max);
+void cluster_stop(struct cluster *cluster);
+/* Until nothing moves any more (bounded); messages on cut links stay. */
+void cluster_settle(struct cluster *cluster);
+/* A second passes: tick, beats and marks between sites that are not cut. */
+void cluster_second(struct cluster *cluster);
+/* Offers a request for an operation that runs `type`; returns its operation id. Results in the node's reply. */
+struct chp_uuid cluster_request(struct node *node, const char *resource, const char *type,
+                                const char *scope, const char *key);
+/* The engine is thrown away as when the store fails; applied says whether the batch in flight was. */
+void cluster_reset(struct node *node, bool applied);
+size_t cluster_count_runs(const struct node *node, const struct chp_uuid *operation);
+
+#endif
