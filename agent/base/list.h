@@ -53,8 +53,10 @@ static inline struct chp_list *chp_list_first(const struct chp_list *list)
     return chp_list_empty(list) ? NULL : list->next;
 }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): names that are declared cannot have any */
 #define CHP_LIST_FOREACH_SAFE(list, node, following)                                               \
     for (struct chp_list *node = (list)->next, *following = node->next; node != (list);            \
          node = following, following = node->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

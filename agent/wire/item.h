@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
- * What messages carry (design sections 2, 3 and 4): the structs that wire encodes and decodes, and that engine,
- * store and doors share.
+ * What messages carry (design sections 2, 3 and 4): the structs that wire encodes and decodes, and
+ * that engine, store and doors share.
  *
- * Strings are valid UTF-8 without NUL, NUL-terminated. Decoded structs borrow from the arena that they were
- * decoded into, and their bytes from the message's body.
+ * Strings are valid UTF-8 without NUL, NUL-terminated. Decoded structs borrow from the arena that
+ * they were decoded into, and their bytes from the message's body.
  */
 #ifndef CHP_WIRE_ITEM_H
 #define CHP_WIRE_ITEM_H
@@ -48,14 +48,16 @@ enum chp_state {
 };
 enum { CHP_STATE_COUNT = CHP_STATE_IN_DOUBT + 1 };
 
-/* (origin, incarnation, n): the n-th operation of that origin on that resource, from 1, without gaps. */
+/* (origin, incarnation, n): the n-th operation of that origin on that resource, from 1, without
+ * gaps. */
 struct chp_dot {
     const char *origin;
     uint64_t incarnation;
     uint64_t n;
 };
 
-/* Version vector: for each (origin, incarnation), all dots up to n. Sorted by origin, then incarnation. */
+/* Version vector: for each (origin, incarnation), all dots up to n. Sorted by origin, then
+ * incarnation. */
 struct chp_vector {
     struct chp_dot *entries;
     size_t count;
@@ -90,8 +92,8 @@ struct chp_operation {
     struct chp_stamp stamp;
     const char *type;
     enum chp_level level;
-    const char *scope;        /* as printed by chp_scope_print */
-    const char **members;     /* the sites that the scope resolved to, sorted */
+    const char *scope;    /* as printed by chp_scope_print */
+    const char **members; /* the sites that the scope resolved to, sorted */
     size_t member_count;
     bool creates;             /* the resource did not exist at the origin */
     const char *driver;       /* "shell" or "http" */
@@ -99,7 +101,8 @@ struct chp_operation {
     const char *summary;      /* the payload in one line for people, not in the item */
     struct chp_file *files;
     size_t file_count;
-    struct chp_vector context; /* what the origin held of this resource, this operation not included */
+    struct chp_vector
+        context; /* what the origin held of this resource, this operation not included */
     struct chp_range *displaces; /* design section 6, rule 1 */
     size_t displaces_count;
     const char *key;       /* idempotency key */
@@ -114,18 +117,19 @@ struct chp_ack {
     const char *resource;
     const char *site; /* whose execution it is */
     uint64_t incarnation;
-    uint32_t run;      /* the highest wins */
+    uint32_t run; /* the highest wins */
     enum chp_state state;
-    int32_t exit_code; /* of a command, or the HTTP status; -1 when there is none */
+    int32_t exit_code;       /* of a command, or the HTTP status; -1 when there is none */
     const char *reason;      /* why it failed or was refused; NULL when done */
     struct chp_bytes output; /* at most CHP_OUTPUT_MAX_BYTES, any bytes */
     bool output_cut;
-    bool unverified;         /* ran after an operation that follows it in the sequence */
-    uint64_t started_ms;     /* wall clock of that site */
+    bool unverified;     /* ran after an operation that follows it in the sequence */
+    uint64_t started_ms; /* wall clock of that site */
     uint64_t duration_ms;
 };
 
-/* Asks for operations that are missing here (design 4.4); unnumbered, answered on the operation stream. */
+/* Asks for operations that are missing here (design 4.4); unnumbered, answered on the operation
+ * stream. */
 struct chp_want {
     const char *resource;
     struct chp_range range;
@@ -168,20 +172,22 @@ struct chp_chunk {
     bool missing;
 };
 
-/* Asks for a stream again from after + 1: something of it did not arrive (design 4.7). Unnumbered. */
+/* Asks for a stream again from after + 1: something of it did not arrive (design 4.7). Unnumbered.
+ */
 struct chp_repair {
     enum chp_key key;
     uint64_t after;
 };
 
 struct chp_beat {
-    uint64_t sent_us;       /* monotonic clock of the sender */
-    uint64_t echo_us;       /* sent_us of the last beat that the sender had from the receiver, 0 for none */
-    uint64_t held_us;       /* how long ago that one arrived */
-    uint64_t wall_ms;       /* wall clock of the sender */
-    uint32_t version;       /* highest wire version that the sender speaks */
-    uint32_t version_min;   /* lowest */
-    const char *software;   /* its release */
+    uint64_t sent_us; /* monotonic clock of the sender */
+    uint64_t
+        echo_us; /* sent_us of the last beat that the sender had from the receiver, 0 for none */
+    uint64_t held_us;     /* how long ago that one arrived */
+    uint64_t wall_ms;     /* wall clock of the sender */
+    uint32_t version;     /* highest wire version that the sender speaks */
+    uint32_t version_min; /* lowest */
+    const char *software; /* its release */
 };
 
 enum chp_item_kind {
@@ -224,7 +230,7 @@ struct chp_header {
     const char *to;
     uint64_t incarnation; /* of from */
     enum chp_key key;
-    uint64_t first;       /* number of the first item in the stream from->to of key; 0: not numbered */
+    uint64_t first; /* number of the first item in the stream from->to of key; 0: not numbered */
     struct chp_mark marks[CHP_KEY_COUNT]; /* what from has committed of to's streams */
     size_t mark_count;
 };
@@ -236,7 +242,8 @@ struct chp_message {
     size_t item_count;
 };
 
-const char *chp_key_name(enum chp_key key);   /* "request", "operation", "ack", "control", "beat", "bulk" */
+const char *chp_key_name(
+    enum chp_key key); /* "request", "operation", "ack", "control", "beat", "bulk" */
 const char *chp_level_name(enum chp_level level);
 const char *chp_state_name(enum chp_state state); /* "in-doubt" for CHP_STATE_IN_DOUBT */
 int chp_key_parse(const char *text, enum chp_key *key) CHP_MUST_CHECK;

@@ -11,24 +11,26 @@ struct chp_command {
 };
 
 struct chp_rest {
-    const char *service; /* configured on each site */
-    const char *method;  /* upper case */
-    const char *path;    /* relative to the service's url, with its query string; no leading '/' */
+    const char *service;  /* configured on each site */
+    const char *method;   /* upper case */
+    const char *path;     /* relative to the service's url, with its query string; no leading '/' */
     const char **headers; /* "Name: value" */
     size_t header_count;
     struct chp_bytes body;
-    const char *body_file; /* name of one of the operation's files whose content is the body, or NULL */
+    const char
+        *body_file; /* name of one of the operation's files whose content is the body, or NULL */
 };
 
-int chp_command_encode(const struct chp_command *command, struct chp_buf *out, struct chp_error *error)
-    CHP_MUST_CHECK;
-int chp_command_decode(struct chp_bytes payload, struct chp_arena *arena, struct chp_command *command,
+int chp_command_encode(const struct chp_command *command, struct chp_buf *out,
                        struct chp_error *error) CHP_MUST_CHECK;
-int chp_rest_encode(const struct chp_rest *rest, struct chp_buf *out, struct chp_error *error) CHP_MUST_CHECK;
+int chp_command_decode(struct chp_bytes payload, struct chp_arena *arena,
+                       struct chp_command *command, struct chp_error *error) CHP_MUST_CHECK;
+int chp_rest_encode(const struct chp_rest *rest, struct chp_buf *out,
+                    struct chp_error *error) CHP_MUST_CHECK;
 int chp_rest_decode(struct chp_bytes payload, struct chp_arena *arena, struct chp_rest *rest,
                     struct chp_error *error) CHP_MUST_CHECK;
-/* One line for people, cut at 200 bytes: the command quoted for a shell, or "PUT inventory/items/7". Never fails:
- * says so when the payload cannot be read. */
+/* One line for people, cut at 200 bytes: the command quoted for a shell, or "PUT
+ * inventory/items/7". Never fails: says so when the payload cannot be read. */
 char *chp_payload_summary(const char *driver, struct chp_bytes payload, struct chp_arena *arena);
 
 #endif

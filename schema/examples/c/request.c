@@ -2,12 +2,12 @@
 /*
  * Ask for an operation over AMQP and print what each site answers.
  *
- *     request amqp://user:password@127.0.0.1:5672/ Nantes greeting set 'Nantes & Rennes' sh -c
- * 'echo hello'
+ *     request --amqp amqp://user:password@127.0.0.1:5672/ --site Nantes --id greeting --type set \
+ *         --scope 'Nantes & Rennes' -- sh -c 'echo hello'
  *
- * Arguments: broker, its site, resource id, op type, scope ("" when the resource exists), command.
- * Ends with 0 when every site is done, 1 when one is not, 2 when the request was refused, 3 when
- * the time was over, 4 when the broker could not be reached or did not take the request.
+ * CHEOPS_AMQP and CHEOPS_SITE stand for the first two; the scope is needed when the resource is
+ * new. Ends with 0 when every site is done, 1 when one is not, 2 when the request was refused, 3
+ * when the time was over, 4 when the broker could not be reached or did not take the request.
  *
  * A blocking client, which is fine for a program that does nothing else. There are no publisher
  * confirms: the answer "accepted" says more, and when it stays out, the same request under the same
@@ -20,6 +20,7 @@
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
 #endif
+#include <getopt.h>
 #include <msgpack.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,16 @@
 
 enum { DONE, FAILED, REFUSED, TIMEOUT, UNREACHABLE };
 enum { CHANNEL = 1, WAIT_S = 60, KEY_BYTES = 33 };
+
+struct asked {
+    char *amqp;
+    const char *site;
+    const char *id;
+    const char *type;
+    const char *scope;
+    char **argv;
+    size_t argc;
+};
 
 static int fail(const char *what, int status)
 {
@@ -114,22 +125,21 @@ static void pack_pair(msgpack_packer *packer, const char *name, const char *text
     pack_text(packer, text);
 }
 
-/* argv: resource, type, scope, command... */
-static void pack_request(msgpack_sbuffer *body, const char *key, char **argv, size_t count)
+static void pack_request(msgpack_sbuffer *body, const char *key, const struct asked *asked)
 {
     msgpack_packer packer;
     msgpack_packer_init(&packer, body, msgpack_sbuffer_write);
-    (void)msgpack_pack_map(&packer, argv[2][0] == 0 ? 4 : 5);
+    (void)msgpack_pack_map(&packer, asked->scope == NULL ? 4 : 5);
     pack_pair(&packer, "key", key);
-    pack_pair(&packer, "resource", argv[0]);
-    pack_pair(&packer, "type", argv[1]);
-    if (argv[2][0] != 0) {
-        pack_pair(&packer, "scope", argv[2]);
+    pack_pair(&packer, "resource", asked->id);
+    pack_pair(&packer, "type", asked->type);
+    if (asked->scope != NULL) {
+        pack_pair(&packer, "scope", asked->scope);
     }
     pack_text(&packer, "command");
-    (void)msgpack_pack_array(&packer, count - 3);
-    for (size_t i = 3; i < count; i++) {
-        pack_text(&packer, argv[i]);
+    (void)msgpack_pack_array(&packer, asked->argc);
+    for (size_t i = 0; i < asked->argc; i++) {
+        pack_text(&packer, asked->argv[i]);
     }
 }
 
@@ -221,31 +231,80 @@ static int wait_for_answers(amqp_connection_state_t connection)
     return result;
 }
 
-int main(int argc, char **argv)
+static int read_arguments(int argc, char **argv, struct asked *asked)
 {
-    if (argc < 7) {
-        (void)fprintf(stderr, "usage: %s URI SITE RESOURCE TYPE SCOPE COMMAND...\n", argv[0]);
+    static const struct option options[] = {
+        {"amqp", required_argument, NULL, 'a'},  {"site", required_argument, NULL, 's'},
+        {"id", required_argument, NULL, 'i'},    {"type", required_argument, NULL, 't'},
+        {"scope", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0},
+    };
+    *asked = (struct asked){.amqp = getenv("CHEOPS_AMQP"), .site = getenv("CHEOPS_SITE")};
+    for (int option = 0; (option = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
+        switch (option) {
+        case 'a':
+            asked->amqp = optarg;
+            break;
+        case 's':
+            asked->site = optarg;
+            break;
+        case 'i':
+            asked->id = optarg;
+            break;
+        case 't':
+            asked->type = optarg;
+            break;
+        case 'c':
+            asked->scope = optarg;
+            break;
+        default:
+            return REFUSED;
+        }
+    }
+    asked->argv = argv + optind;
+    asked->argc = (size_t)(argc - optind);
+    if (asked->amqp == NULL || asked->site == NULL || asked->id == NULL || asked->type == NULL ||
+        asked->argc == 0) {
+        (void)fprintf(
+            stderr,
+            "usage: %s --amqp URI --site SITE --id ID --type TYPE [--scope SCOPE] -- COMMAND...\n",
+            argv[0]);
         return REFUSED;
     }
+    return 0;
+}
+
+static int ask(const struct asked *asked, amqp_connection_state_t connection)
+{
     char key[KEY_BYTES];
-    amqp_bytes_t queue = amqp_empty_bytes;
-    amqp_connection_state_t connection = amqp_new_connection();
     msgpack_sbuffer body;
+    amqp_bytes_t queue = amqp_empty_bytes;
     msgpack_sbuffer_init(&body);
     make_key(key);
-    pack_request(&body, key, argv + 3, (size_t)argc - 3);
-    int result = open_channel(connection, argv[1]);
+    pack_request(&body, key, asked);
+    int result = open_channel(connection, asked->amqp);
     if (result == 0) {
         result = open_answers(connection, &queue);
     }
     if (result == 0) {
-        result = publish(connection, argv[2], queue, key, &body);
+        result = publish(connection, asked->site, queue, key, &body);
     }
     if (result == 0) {
         result = wait_for_answers(connection);
     }
     amqp_bytes_free(queue);
     msgpack_sbuffer_destroy(&body);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    struct asked asked;
+    int result = read_arguments(argc, argv, &asked);
+    if (result != 0) {
+        return result;
+    }
+    amqp_connection_state_t connection = amqp_new_connection();
+    result = ask(&asked, connection);
     (void)amqp_destroy_connection(connection);
     return result;
 }

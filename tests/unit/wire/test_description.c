@@ -44,6 +44,7 @@ static struct chp_bytes example(struct description *description, const char *nam
     const char *start = strstr(description->text, fence);
     if (start == NULL) {
         fail_msg("no example %s", name);
+        return chp_bytes(NULL, 0);
     }
     start += strlen(fence);
     const char *end = strstr(start, "\n```");
