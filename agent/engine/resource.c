@@ -153,6 +153,8 @@ void resource__write(struct resource *resource, struct chp_effects *effects)
         chp_arena_calloc(arena, row->vector.count, sizeof(struct chp_dot));
     for (size_t i = 0; i < row->vector.count; i++) {
         write->resource.vector.entries[i] = row->vector.entries[i];
+        write->resource.vector.entries[i].origin =
+            chp_arena_strdup(arena, row->vector.entries[i].origin);
     }
 }
 
