@@ -147,9 +147,6 @@ int shell__command_check(const struct shell_settings *settings, struct chp_bytes
     if (code != 0) {
         return code;
     }
-    if (command->argc == 0 || command->argv[0][0] == 0) {
-        return chp_error_set(error, CHP_EINVAL, "the command is empty: name a program");
-    }
     for (size_t i = 0; i < settings->allow_count; i++) {
         if (strcmp(settings->allow[i], "*") == 0 ||
             strcmp(settings->allow[i], command->argv[0]) == 0) {
