@@ -26,10 +26,10 @@ LEFT JOIN cheops.stream s ON s.site = e.site AND s.key = 'operation' AND s.direc
     AND s.incarnation = o.incarnation
 CROSS JOIN LATERAL (SELECT CASE WHEN e.state = 'queued' AND NOT e.own AND e.number > 0 AND e.number <= s.mark
     THEN 'delivered' ELSE e.state END AS state) shown
-CROSS JOIN LATERAL (SELECT nullif(e.exit_code, -1) AS exit_code, cheops.time_text(e.started_ms) AS started_at) made
-CROSS JOIN LATERAL (SELECT e.site, shown.state, e.run, made.exit_code, e.output, e.output_cut, e.reason, e.unverified,
+CROSS JOIN LATERAL (SELECT cheops.time_text(e.started_ms) AS started_at) made
+CROSS JOIN LATERAL (SELECT e.site, shown.state, e.run, e.exit_code, e.output, e.output_cut, e.reason, e.unverified,
     made.started_at, e.duration_ms, e.elapsed_ms) text_output
-CROSS JOIN LATERAL (SELECT e.site, shown.state, e.run, made.exit_code, e.output,
+CROSS JOIN LATERAL (SELECT e.site, shown.state, e.run, e.exit_code, e.output,
     translate(encode(e.output_raw, 'base64'), E'\n', '') AS output_base64, e.output_cut, e.reason, e.unverified,
     made.started_at, e.duration_ms, e.elapsed_ms) raw_output;
 

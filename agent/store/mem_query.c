@@ -90,13 +90,13 @@ static json_t *site_json(const struct chp_execution_row *row, enum chp_state sta
     bool is_text = chp_utf8_valid(ack->output.data, ack->output.len);
     struct chp_buf text = {0};
     chp_buf_add_utf8_lossy(&text, ack->output.data, ack->output.len);
-    json_t *json = json_pack(
-        "{s:s,s:s,s:I,s:o,s:s,s:b,s:o,s:b,s:o,s:I,s:I}", "site", ack->site, "state",
-        chp_state_name(state), "run", (json_int_t)ack->run, "exit_code",
-        ack->exit_code == -1 ? json_null() : json_integer(ack->exit_code), "output",
-        chp_buf_text(&text), "output_cut", ack->output_cut, "reason", text_json(ack->reason),
-        "unverified", ack->unverified, "started_at", time_json(ack->started_ms), "duration_ms",
-        (json_int_t)ack->duration_ms, "elapsed_ms", (json_int_t)row->elapsed_ms);
+    json_t *json =
+        json_pack("{s:s,s:s,s:I,s:i,s:s,s:b,s:o,s:b,s:o,s:I,s:I}", "site", ack->site, "state",
+                  chp_state_name(state), "run", (json_int_t)ack->run, "exit_code",
+                  (int)ack->exit_code, "output", chp_buf_text(&text), "output_cut", ack->output_cut,
+                  "reason", text_json(ack->reason), "unverified", ack->unverified, "started_at",
+                  time_json(ack->started_ms), "duration_ms", (json_int_t)ack->duration_ms,
+                  "elapsed_ms", (json_int_t)row->elapsed_ms);
     if (!is_text) {
         (void)json_object_set_new(json, "output_base64", base64_json(ack->output));
     }

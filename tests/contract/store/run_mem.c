@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/* The suite against the twin, and what its knobs do. */
+#include "suite.h"
+
+#include "base/mem.h"
+#include "store/mem_store.h"
+
+#include <stdlib.h>
+
+static void turn(struct suite *suite)
+{
+    (void)chp_mem_store_run(suite->store);
+}
+
+int suite_setup(void **state)
+{
+    struct suite *suite = chp_alloc(sizeof *suite);
+    struct chp_store_callbacks callbacks = suite_callbacks(suite);
+    suite->turn = turn;
+    suite->store = chp_mem_store_new(&callbacks);
+    turn(suite);
+    assert_int_equal(suite->ups, 1);
+    *state = suite;
+    return 0;
+}
+
+int suite_teardown(void **state)
+{
+    struct suite *suite = *state;
+    chp_store_free(suite->store);
+    chp_arena_deinit(&suite->arena);
+    free(suite);
+    return 0;
+}
+
+/* applied decides whether a batch whose outcome is unknown was committed. */
+static void down_with_batch(struct suite *suite, bool applied)
+{
+    struct commit *commit = suite_batch(suite);
+    suite_self(commit, "Nantes", applied ? 2 : 1);
+    chp_store_submit(suite->store, &commit->batch);
+    chp_mem_store_set_up(suite->store, false, applied);
+    assert_false(chp_store_up(suite->store));
+    turn(suite);
+    assert_true(commit->done);
+    assert_int_equal(commit->code, CHP_EUNAVAILABLE);
+    suite_release(commit);
+    commit = suite_batch(suite);
+    suite_self(commit, "Nantes", 9);
+    assert_int_equal(suite_commit(suite, commit), CHP_EUNAVAILABLE);
+    suite_release(commit);
+    json_t *json;
+    assert_int_equal(suite_ask(suite, CHP_QUERY_STATUS, &json, NULL, NULL, NULL, NULL),
+                     CHP_EUNAVAILABLE);
+    chp_mem_store_set_up(suite->store, true, false);
+    turn(suite);
+    struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_START, NULL);
+    assert_int_equal(load->found, applied);
+    suite_release(commit);
+}
+
+static void going_down_leaves_the_outcome_to_the_test(void **state)
+{
+    struct suite *suite = *state;
+    down_with_batch(suite, false);
+    down_with_batch(suite, true);
+    assert_int_equal(suite->ups, 3);
+    assert_int_equal(suite->downs, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest own[] = {cmocka_unit_test_setup_teardown(
+        going_down_leaves_the_outcome_to_the_test, suite_setup, suite_teardown)};
+    int failed = cmocka_run_group_tests_name("twin", own, NULL, NULL);
+    failed += _cmocka_run_group_tests("store", suite_tests, suite_test_count, NULL, NULL);
+    failed +=
+        _cmocka_run_group_tests("answers", suite_answer_tests, suite_answer_test_count, NULL, NULL);
+    return failed;
+}
