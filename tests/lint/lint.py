@@ -11,7 +11,6 @@ COUNTS_FILE gets "PASSED FAILED". --quick leaves clang-tidy out.
 import hashlib
 import json
 import os
-import py_compile
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +46,7 @@ def c_files(suffix, folders=C_FOLDERS):
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*" + suffix))]
 
 
-def scripts(interpreter, suffixes):
+def scripts(interpreter, suffixes=()):
     """Files of git's, by suffix or by first line."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, stdout=subprocess.PIPE,
                             check=True).stdout.decode().split("\0")
@@ -74,9 +73,9 @@ def check_format(path):
 
 def check_python(path):
     try:
-        py_compile.compile(str(path), cfile=os.devnull, doraise=True)
-    except py_compile.PyCompileError as error:
-        return str(error)
+        compile(path.read_bytes(), str(path), "exec")
+    except (SyntaxError, ValueError) as error:
+        return f"{path}: {error}"
     return None
 
 
@@ -98,8 +97,8 @@ def checks(build, quick):
             key = f"tidy {entry.get('command')} {path.read_bytes()} {headers}"
             yield (f"tidy {path.relative_to(ROOT)}", lambda key=key, path=path: remembered(
                 key, lambda: run("clang-tidy", "--quiet", "-p", build, path)))
-    for path in scripts(b"sh", (".sh",)):
-        yield f"shell {path.relative_to(ROOT)}", lambda path=path: run("shellcheck", "-x", "-s", "bash", path)
+    for path in scripts(b"sh"):  # with what they source
+        yield f"shell {path.relative_to(ROOT)}", lambda path=path: run("shellcheck", "-x", "-a", path)
     for path in scripts(b"python", (".py",)):
         yield f"python {path.relative_to(ROOT)}", lambda path=path: check_python(path)
     yield "sizes", lambda: "\n".join(size.complaints(ROOT, c_files(".c") + c_files(".h"))) or None
