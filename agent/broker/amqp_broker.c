@@ -58,6 +58,11 @@ static void broker_on_down(void *user, bool was_ready, const struct chp_error *e
     if (broker->up || strcmp(broker->told.text, error->text) != 0) {
         broker->up = false;
         broker->told = *error;
+        /* What is in flight is settled before the user hears of the loss, whichever connection it
+         * was. */
+        if (broker__connection_ready(&broker->publisher.connection)) {
+            broker__connection_fail(&broker->publisher.connection, error);
+        }
         chp_log_warn("no connection to the broker", CHP_S("error", error->text));
         broker->callbacks.on_down(broker->callbacks.user, error);
     }

@@ -28,7 +28,7 @@ void broker__codec_init(struct broker__codec *codec)
 {
     codec->decoder = amqp_new_connection();
     CHP_ASSERT(codec->decoder != NULL);
-    broker__codec_tune(codec, BROKER_FRAME_MAX_BYTES);
+    codec->frame_max = BROKER_FRAME_MIN_BYTES; /* until connection.tune */
 }
 
 void broker__codec_deinit(struct broker__codec *codec)

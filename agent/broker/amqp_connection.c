@@ -186,12 +186,14 @@ bool broker__connection_redeclare(struct broker__connection *connection)
     return true;
 }
 
-/* Leaves with manners: the broker gets a reason and time to answer. */
-static void close_with(struct broker__connection *connection, uint16_t reply_code,
-                       const struct chp_error *error)
+/* Leaves with manners: the broker gets the reason, for its log, and time to answer. */
+static void close_with(struct broker__connection *connection, const struct chp_error *error)
 {
-    amqp_connection_close_t close = {.reply_code = reply_code, .reply_text = broker__text("")};
     bool was_ready = connection->state == BROKER_STATE_READY;
+    size_t len = strlen(error->text);
+    amqp_connection_close_t close = {
+        .reply_code = AMQP_REPLY_SUCCESS,
+        .reply_text = {.len = len < 255 ? len : 255, .bytes = (void *)(uintptr_t)error->text}};
 
     broker__connection_put(connection, 0, AMQP_CONNECTION_CLOSE_METHOD, &close);
     move(connection, BROKER_STATE_CLOSING);
@@ -204,7 +206,7 @@ void broker__connection_fail(struct broker__connection *connection, const struct
     if (connection->state == BROKER_STATE_CONNECTING || connection->state == BROKER_STATE_CLOSING) {
         lose(connection, error);
     } else if (connection->state != BROKER_STATE_WAITING) {
-        close_with(connection, AMQP_UNEXPECTED_FRAME, error);
+        close_with(connection, error);
     }
 }
 
@@ -356,7 +358,7 @@ static void channel_closed(struct broker__connection *connection, uint16_t chann
         return;
     }
     explain(&error, close->reply_code, close->reply_text);
-    close_with(connection, AMQP_REPLY_SUCCESS, &error);
+    close_with(connection, &error);
 }
 
 static void connection_closed(struct broker__connection *connection,

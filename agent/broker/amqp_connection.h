@@ -106,7 +106,7 @@ struct evbuffer *broker__connection_output(const struct broker__connection *conn
 size_t broker__connection_unsent(const struct broker__connection *connection);
 /* Declares the topology again, unless that was done within the last second (false). */
 bool broker__connection_redeclare(struct broker__connection *connection);
-/* Ends the connection because of what the broker sent; it comes back. */
+/* Ends the connection; it comes back. */
 void broker__connection_fail(struct broker__connection *connection, const struct chp_error *error);
 const char *broker__state_name(enum broker__state state);
 

@@ -114,19 +114,60 @@ static bool wanted(const struct broker__consumer *consumer, enum chp_key inbox)
     return inbox == CHP_KEY_BEAT || !consumer->paused;
 }
 
-static void subscribe(struct broker__consumer *consumer)
+static void subscribe(struct broker__consumer *consumer, enum chp_key inbox)
+{
+    char queue[BROKER_NAME_BYTES];
+
+    broker__inbox_name(queue, consumer->topology->site, inbox);
+    amqp_basic_consume_t consume = {.queue = broker__text(queue),
+                                    .consumer_tag = broker__text(chp_key_name(inbox))};
+    broker__connection_put(&consumer->connection, 1, AMQP_BASIC_CONSUME_METHOD, &consume);
+    consumer->subscriptions[inbox] = BROKER_SUBSCRIPTION_ASKED;
+}
+
+static void unsubscribe(struct broker__consumer *consumer, enum chp_key inbox)
+{
+    amqp_basic_cancel_t cancel = {.consumer_tag = broker__text(chp_key_name(inbox))};
+
+    broker__connection_put(&consumer->connection, 1, AMQP_BASIC_CANCEL_METHOD, &cancel);
+    consumer->subscriptions[inbox] = BROKER_SUBSCRIPTION_CANCELLED;
+}
+
+/* The next step of every inbox towards what is wanted. */
+static void update(struct broker__consumer *consumer)
 {
     for (size_t i = 0; i < CHP_KEY_COUNT; i++) {
         enum chp_key inbox = (enum chp_key)i;
-        if (consumer->subscribed[i] || !wanted(consumer, inbox)) {
-            continue;
+        if (wanted(consumer, inbox) && consumer->subscriptions[i] == BROKER_SUBSCRIPTION_NONE) {
+            subscribe(consumer, inbox);
+        } else if (!wanted(consumer, inbox) &&
+                   consumer->subscriptions[i] == BROKER_SUBSCRIPTION_ACTIVE) {
+            unsubscribe(consumer, inbox);
         }
-        char queue[BROKER_NAME_BYTES];
-        broker__inbox_name(queue, consumer->topology->site, inbox);
-        amqp_basic_consume_t consume = {.queue = broker__text(queue),
-                                        .consumer_tag = broker__text(chp_key_name(inbox))};
-        broker__connection_put(&consumer->connection, 1, AMQP_BASIC_CONSUME_METHOD, &consume);
-        consumer->subscribed[i] = true;
+    }
+}
+
+static bool find_inbox(amqp_bytes_t consumer_tag, enum chp_key *inbox)
+{
+    for (size_t i = 0; i < CHP_KEY_COUNT; i++) {
+        const char *key = chp_key_name((enum chp_key)i);
+        if (consumer_tag.len == strlen(key) && memcmp(consumer_tag.bytes, key, strlen(key)) == 0) {
+            *inbox = (enum chp_key)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The broker confirmed a step. */
+static void advance(struct broker__consumer *consumer, amqp_bytes_t consumer_tag,
+                    enum broker__subscription from, enum broker__subscription to)
+{
+    enum chp_key inbox;
+
+    if (find_inbox(consumer_tag, &inbox) && consumer->subscriptions[inbox] == from) {
+        consumer->subscriptions[inbox] = to;
+        update(consumer);
     }
 }
 
@@ -156,19 +197,10 @@ void broker__consumer_pause(struct broker__consumer *consumer, bool paused)
     if (!broker__connection_ready(&consumer->connection)) {
         return;
     }
-    if (!paused) {
-        subscribe(consumer);
-        return;
+    update(consumer);
+    if (paused) {
+        give_back(consumer);
     }
-    for (size_t i = 0; i < CHP_KEY_COUNT; i++) {
-        if (consumer->subscribed[i] && !wanted(consumer, (enum chp_key)i)) {
-            amqp_basic_cancel_t cancel = {.consumer_tag =
-                                              broker__text(chp_key_name((enum chp_key)i))};
-            broker__connection_put(&consumer->connection, 1, AMQP_BASIC_CANCEL_METHOD, &cancel);
-            consumer->subscribed[i] = false;
-        }
-    }
-    give_back(consumer);
 }
 
 static void consumer_declare(void *user)
@@ -190,7 +222,7 @@ static void forget_channel(struct broker__consumer *consumer)
 {
     consumer->generation++;
     consumer->unacked_count = 0;
-    memset(consumer->subscribed, 0, sizeof consumer->subscribed);
+    memset(consumer->subscriptions, 0, sizeof consumer->subscriptions);
 }
 
 static void consumer_on_ready(void *user)
@@ -198,7 +230,7 @@ static void consumer_on_ready(void *user)
     struct broker__consumer *consumer = user;
 
     forget_channel(consumer);
-    subscribe(consumer);
+    update(consumer);
     consumer->on_up(consumer->user);
 }
 
@@ -211,20 +243,32 @@ static void consumer_on_lost(void *user, bool was_ready, const struct chp_error 
     consumer->on_down(consumer->user, was_ready, error);
 }
 
+static void redeclare(struct broker__consumer *consumer)
+{
+    if (!broker__connection_redeclare(&consumer->connection)) {
+        return;
+    }
+    for (size_t i = 0; i < CHP_KEY_COUNT; i++) {
+        if (consumer->subscriptions[i] == BROKER_SUBSCRIPTION_GONE) {
+            consumer->subscriptions[i] = BROKER_SUBSCRIPTION_NONE;
+        }
+    }
+    update(consumer);
+}
+
 /* The broker ended a consumer, because its queue was deleted. */
 static void cancelled(struct broker__consumer *consumer, const amqp_basic_cancel_t *cancel)
 {
-    for (size_t i = 0; i < CHP_KEY_COUNT; i++) {
-        const char *key = chp_key_name((enum chp_key)i);
-        if (cancel->consumer_tag.len == strlen(key) &&
-            memcmp(cancel->consumer_tag.bytes, key, strlen(key)) == 0) {
-            chp_log_warn("queue deleted, declaring it again", CHP_S("queue", key));
-            consumer->subscribed[i] = false;
-        }
+    enum chp_key inbox;
+
+    if (!find_inbox(cancel->consumer_tag, &inbox)) {
+        return;
     }
-    if (broker__connection_redeclare(&consumer->connection)) {
-        subscribe(consumer);
+    chp_log_warn("queue deleted, declaring it again", CHP_S("queue", chp_key_name(inbox)));
+    if (consumer->subscriptions[inbox] != BROKER_SUBSCRIPTION_CANCELLED) {
+        consumer->subscriptions[inbox] = BROKER_SUBSCRIPTION_GONE;
     }
+    redeclare(consumer);
 }
 
 static void consumer_on_tick(void *user)
@@ -232,10 +276,8 @@ static void consumer_on_tick(void *user)
     struct broker__consumer *consumer = user;
 
     for (size_t i = 0; i < CHP_KEY_COUNT; i++) {
-        if (!consumer->subscribed[i] && wanted(consumer, (enum chp_key)i)) {
-            if (broker__connection_redeclare(&consumer->connection)) {
-                subscribe(consumer);
-            }
+        if (consumer->subscriptions[i] == BROKER_SUBSCRIPTION_GONE) {
+            redeclare(consumer);
             return;
         }
     }
@@ -249,6 +291,12 @@ static void consumer_on_method(void *user, uint16_t channel, const amqp_method_t
         broker__dead_on_method(&consumer->dead, method);
     } else if (method->id == AMQP_BASIC_CANCEL_METHOD) {
         cancelled(consumer, method->decoded);
+    } else if (method->id == AMQP_BASIC_CONSUME_OK_METHOD) {
+        advance(consumer, ((const amqp_basic_consume_ok_t *)method->decoded)->consumer_tag,
+                BROKER_SUBSCRIPTION_ASKED, BROKER_SUBSCRIPTION_ACTIVE);
+    } else if (method->id == AMQP_BASIC_CANCEL_OK_METHOD) {
+        advance(consumer, ((const amqp_basic_cancel_ok_t *)method->decoded)->consumer_tag,
+                BROKER_SUBSCRIPTION_CANCELLED, BROKER_SUBSCRIPTION_NONE);
     }
 }
 

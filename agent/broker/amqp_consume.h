@@ -15,13 +15,24 @@ struct broker__unacked {
     bool acked; /* by the user; told to the broker at the end of the turn */
 };
 
+/* A consumer is not cancelled before the broker has confirmed it, nor asked for again before its
+ * end is confirmed: a channel of RabbitMQ 3.10 crashes on a cancel that overtakes its own
+ * consume-ok. */
+enum broker__subscription {
+    BROKER_SUBSCRIPTION_NONE,
+    BROKER_SUBSCRIPTION_ASKED,
+    BROKER_SUBSCRIPTION_ACTIVE,
+    BROKER_SUBSCRIPTION_CANCELLED, /* until the broker confirms */
+    BROKER_SUBSCRIPTION_GONE,      /* the broker ended it: its queue has to be declared first */
+};
+
 struct broker__consumer {
     struct broker__connection connection;
     const struct broker__topology *topology;
     struct broker__dead dead;
     uint16_t prefetch; /* per inbox */
     bool paused;
-    bool subscribed[CHP_KEY_COUNT];
+    enum broker__subscription subscriptions[CHP_KEY_COUNT];
     uint64_t generation;             /* of the channel: its tags mean nothing on another */
     struct broker__unacked *unacked; /* by tag */
     size_t unacked_count;

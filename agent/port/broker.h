@@ -54,7 +54,7 @@ struct chp_publication {
 struct chp_broker_callbacks {
     void *user;
     /* Both connections are open and the topology is declared; or one was lost (error says why). Publications in
-     * flight are settled as LOST before on_down. */
+     * flight are settled as LOST before on_down. While it stays down, on_down comes again when the reason changes. */
     void (*on_up)(void *user);
     void (*on_down)(void *user, const struct chp_error *error);
     void (*on_blocked)(void *user, bool blocked, const char *reason);
