@@ -357,6 +357,7 @@ static void request_on_read(struct evhttp_request *request, void *user)
     port->vtable->metrics_mutable(port->agent)->http_requests_total++;
     if (request->uri == NULL) {
         exchange->body_left = true;
+        request->major = request->minor = 1; /* of the answer: there may have been none to read */
         if (request->response_code == HTTP_ENTITYTOOLARGE) {
             gateway__refuse(exchange, 0, CHP_ETOOBIG,
                             "the body's chunks cannot be read or one has more than %d bytes",

@@ -250,13 +250,46 @@ static int listen_on(struct chp_http_door *door, const struct sockaddr *address,
     return 0;
 }
 
+/* "127.0.0.1:8080" or "[::1]:8080"; port 0 lets the kernel choose. Not evutil_parse_sockaddr_port,
+ * which refuses 0. */
+static bool parse_address(const char *text, struct sockaddr_storage *address, int *size)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+    unsigned port = 0;
+    int end = 0;
+    struct sockaddr_in *in = (struct sockaddr_in *)address;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)address;
+    if (sscanf(text, "[%45[0-9a-fA-F:.]]:%5u%n", host, &port, &end) == 2 && text[end] == '\0' &&
+        inet_pton(AF_INET6, host, &in6->sin6_addr) == 1) {
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons((uint16_t)port);
+        *size = sizeof *in6;
+    } else if (sscanf(text, "%15[0-9.]:%5u%n", host, &port, &end) == 2 && text[end] == '\0' &&
+               inet_pton(AF_INET, host, &in->sin_addr) == 1) {
+        in->sin_family = AF_INET;
+        in->sin_port = htons((uint16_t)port);
+        *size = sizeof *in;
+    } else {
+        return false;
+    }
+    return port <= 65535;
+}
+
+static unsigned bound_port(struct evconnlistener *listener)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+    CHP_ASSERT(getsockname(evconnlistener_get_fd(listener), (struct sockaddr *)&address, &size) ==
+               0);
+    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                               : ((struct sockaddr_in *)&address)->sin_port);
+}
+
 static int listen_tcp(struct chp_http_door *door, const char *text, struct chp_error *error)
 {
     struct sockaddr_storage address = {0};
-    int size = sizeof address;
-    const char *colon = text[0] == '[' ? strstr(text, "]:") : strchr(text, ':');
-    if (colon == NULL ||
-        evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &size) != 0) {
+    int size = 0;
+    if (!parse_address(text, &address, &size)) {
         return chp_error_set(
             error, CHP_EINVAL,
             "listen \"%s\" is not an address and a port, such as 127.0.0.1:8080 or "
@@ -264,16 +297,10 @@ static int listen_tcp(struct chp_http_door *door, const char *text, struct chp_e
             text);
     }
     int rc = listen_on(door, (struct sockaddr *)&address, size, text, &door->tcp, error);
-    if (rc != 0) {
-        return rc;
+    if (rc == 0) {
+        door->tcp_port = bound_port(door->tcp);
     }
-    socklen_t bound = sizeof address;
-    CHP_ASSERT(getsockname(evconnlistener_get_fd(door->tcp), (struct sockaddr *)&address, &bound) ==
-               0);
-    door->tcp_port =
-        ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                            : ((struct sockaddr_in *)&address)->sin_port);
-    return 0;
+    return rc;
 }
 
 /* A socket that nobody listens on any more is left over from a crash and in the way. */

@@ -39,6 +39,9 @@ enum {
     GATEWAY_PAGE_MAX = 1000,
 };
 
+/* The store takes numbers of at most 18 digits. */
+#define GATEWAY_EVENT_MAX 999999999999999999ULL
+
 struct gateway_route;
 struct gateway_exchange;
 

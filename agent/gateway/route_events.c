@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
- * /v1/events: a page, or a stream that replays from a number and goes on.
+ * /v1/events: a page, or a stream that begins now, or after a number, and goes on.
  *
  * A stream has two modes. Replaying, it reads pages from the store and only notes the highest
  * number that it hears of; a page that shows all of that is the last. Live, it writes what it
@@ -146,6 +146,28 @@ static void events_on_page(void *user, int code, const char *text, const struct 
     }
 }
 
+/* Begins at what is committed now. */
+static void events_on_status(void *user, int code, const char *text, const struct chp_error *error)
+{
+    struct events *events = events_of(user);
+    if (events == NULL) {
+        return;
+    }
+    events->querying = false;
+    json_t *status = code == 0 && text != NULL ? json_loads(text, 0, NULL) : NULL;
+    if (status == NULL) {
+        page_failed(events, code != 0 ? code : CHP_EINTERNAL, error);
+        return;
+    }
+    events->last = (uint64_t)json_integer_value(json_object_get(status, "event_last"));
+    json_decref(status);
+    gateway__sse_start(events->exchange);
+    events->live = events->last >= events->heard;
+    if (!events->live) {
+        replay(events);
+    }
+}
+
 static void replay(struct events *events)
 {
     struct gateway_exchange *exchange = events->exchange;
@@ -156,7 +178,7 @@ static void replay(struct events *events)
     port->vtable->query(port->agent, CHP_QUERY_EVENTS, params, 2, events_on_page, exchange);
 }
 
-static void follow(struct gateway_exchange *exchange, uint64_t after)
+static void follow(struct gateway_exchange *exchange, bool from_now, uint64_t after)
 {
     struct chp_agent_port *port = &exchange->door->port;
     struct events *events = chp_alloc(sizeof *events);
@@ -169,24 +191,31 @@ static void follow(struct gateway_exchange *exchange, uint64_t after)
     exchange->on_drained = events_on_drained;
     exchange->asked = true;
     port->vtable->watch_events(port->agent, events_on_event, exchange);
-    replay(events);
+    if (from_now) {
+        events->querying = true;
+        port->vtable->query(port->agent, CHP_QUERY_STATUS, NULL, 0, events_on_status, exchange);
+    } else {
+        replay(events);
+    }
 }
 
 /* Where to go on: Last-Event-ID, which a browser sends after a loss, before the parameter of the
  * first call. */
-static int read_after(struct gateway_exchange *exchange, uint64_t *after)
+static int read_after(struct gateway_exchange *exchange, bool *given, uint64_t *after)
 {
     const char *id =
         evhttp_find_header(evhttp_request_get_input_headers(exchange->request), "Last-Event-ID");
-    if (gateway__param_number(exchange, "after", 0, INT64_MAX, after) != 0) {
+    if (gateway__param_number(exchange, "after", 0, GATEWAY_EVENT_MAX, after) != 0) {
         return CHP_EINVAL;
     }
+    *given = id != NULL || gateway__param(exchange, "after") != NULL;
     if (id == NULL) {
         return 0;
     }
     errno = 0;
     unsigned long long number = strtoull(id, NULL, 10);
-    if (id[0] == '\0' || id[strspn(id, "0123456789")] != '\0' || errno != 0 || number > INT64_MAX) {
+    if (id[0] == '\0' || id[strspn(id, "0123456789")] != '\0' || errno != 0 ||
+        number > GATEWAY_EVENT_MAX) {
         gateway__refuse(exchange, 0, CHP_EINVAL, "Last-Event-ID must be an event's number");
         return CHP_EINVAL;
     }
@@ -201,15 +230,16 @@ void gateway__event_list(struct gateway_exchange *exchange)
     bool stream = accept != NULL && strstr(accept, "text/event-stream") != NULL;
     uint64_t limit = GATEWAY_PAGE_DEFAULT;
     uint64_t after = 0;
+    bool after_given = false;
     if (gateway__param_flag(exchange, "follow", &stream) != 0 ||
         gateway__param_number(exchange, "limit", 1, GATEWAY_PAGE_MAX, &limit) != 0 ||
-        read_after(exchange, &after) != 0) {
+        read_after(exchange, &after_given, &after) != 0) {
         return;
     }
     if (stream && exchange->head) {
         gateway__reply_text(exchange, 200, "text/event-stream", NULL, 0);
     } else if (stream) {
-        follow(exchange, after);
+        follow(exchange, !after_given, after);
     } else {
         const char *params[] = {
             chp_arena_printf(&exchange->arena, "%llu", (unsigned long long)after),
