@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Calls what the engine must not reach. Linked with the engine alone it must not link; with the library it must. */
+/* Calls what the engine must not reach. Linked with the engine alone it must not link; with the
+ * library it must. */
 #if defined(PROBE_EVENT)
 #include <event2/event.h>
 #define PROBE event_base_new
