@@ -54,6 +54,18 @@ static inline struct chp_list *chp_list_first(const struct chp_list *list)
 }
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): names that are declared cannot have any */
+/* Removes the first node and returns it, NULL when empty: for loops that free what they take. */
+static inline struct chp_list *chp_list_pop(struct chp_list *list)
+{
+    struct chp_list *node = chp_list_first(list);
+    if (node != NULL) {
+        list->next = node->next;
+        node->next->prev = list;
+        node->prev = node->next = NULL;
+    }
+    return node;
+}
+
 #define CHP_LIST_FOREACH_SAFE(list, node, following)                                               \
     for (struct chp_list *node = (list)->next, *following = node->next; node != (list);            \
          node = following, following = node->next)

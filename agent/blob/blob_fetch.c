@@ -105,7 +105,7 @@ static void fetch_free(struct blob_fetch *fetch)
 static void fetch_end(struct blob_fetch *fetch, int code)
 {
     struct chp_list *node;
-    while ((node = chp_list_first(&fetch->waiters)) != NULL) {
+    while ((node = chp_list_pop(&fetch->waiters)) != NULL) {
         tell_later(fetch->blobs, CHP_CONTAINER(node, struct blob_waiter, node), code);
     }
     fetch_free(fetch);
@@ -434,9 +434,8 @@ void blobs_on_tell(evutil_socket_t fd, short what, void *user)
     struct chp_list *node;
     (void)fd;
     (void)what;
-    while ((node = chp_list_first(&blobs->told)) != NULL) {
+    while ((node = chp_list_pop(&blobs->told)) != NULL) {
         struct blob_waiter *waiter = CHP_CONTAINER(node, struct blob_waiter, node);
-        chp_list_remove(&waiter->node);
         waiter->on_fetched(waiter->user, &waiter->sha256, waiter->code);
         free(waiter);
     }
@@ -461,8 +460,7 @@ void blob__fetch_close(struct chp_blobs *blobs)
         fetch_end(fetch, CHP_ECANCELED);
     }
     struct chp_list *node;
-    while ((node = chp_list_first(&blobs->told)) != NULL) {
-        chp_list_remove(node);
+    while ((node = chp_list_pop(&blobs->told)) != NULL) {
         free(CHP_CONTAINER(node, struct blob_waiter, node));
     }
 }

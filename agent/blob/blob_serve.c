@@ -56,7 +56,7 @@ static void remove_range(struct blob_peer *peer, struct range *range)
 static void peer_free(struct chp_blobs *blobs, struct blob_peer *peer)
 {
     struct chp_list *node;
-    while ((node = chp_list_first(&peer->ranges)) != NULL) {
+    while ((node = chp_list_pop(&peer->ranges)) != NULL) {
         remove_range(peer, CHP_CONTAINER(node, struct range, node));
     }
     chp_list_remove(&peer->node);

@@ -522,11 +522,10 @@ static void driver_on_deliver(evutil_socket_t fd, short what, void *user)
     struct chp_list *node;
     (void)fd;
     (void)what;
-    while ((node = chp_list_first(&driver->finished)) != NULL) {
+    while ((node = chp_list_pop(&driver->finished)) != NULL) {
         struct http_run *run = CHP_CONTAINER(node, struct http_run, node);
         uint8_t key[KEY_BYTES];
         /* Out of every list before the call, which may come back with another start. */
-        chp_list_remove(&run->node);
         (void)chp_map_remove(driver->runs, key_of(key, &run->operation, run->run));
         run->on_done(run->user, &run->completion);
         run_free(run);
@@ -536,7 +535,7 @@ static void driver_on_deliver(evutil_socket_t fd, short what, void *user)
 static void free_runs(struct chp_list *list)
 {
     struct chp_list *node;
-    while ((node = chp_list_first(list)) != NULL) {
+    while ((node = chp_list_pop(list)) != NULL) {
         run_free(CHP_CONTAINER(node, struct http_run, node));
     }
 }

@@ -404,22 +404,27 @@ static int exit_of_errno(void)
     return errno > 0 && errno < CHP_RUNNER_TAKEN ? errno : EIO;
 }
 
-int main(void)
+static int claim_and_run(struct runner *runner)
 {
-    struct runner runner = {.signals = -1, .output = -1, .report = -1};
-    if (read_job(&runner) != 0) {
+    if (read_job(runner) != 0) {
         return CHP_RUNNER_BAD_JOB;
     }
-    if (detach(&runner) != 0) {
+    if (detach(runner) != 0) {
         return exit_of_errno();
     }
     /* The command's user must be able to pass through to its own directory. */
-    mode_t mode = runner.job.switch_user ? 0711 : 0700;
-    int code = chp_spool_claim(runner.job.directory, mode, runner.job.durable, &runner.lock);
+    mode_t mode = runner->job.switch_user ? 0711 : 0700;
+    int code = chp_spool_claim(runner->job.directory, mode, runner->job.durable, &runner->lock);
     if (code != 0) {
         return code == CHP_ECONFLICT ? CHP_RUNNER_TAKEN : exit_of_errno();
     }
-    int result = (int)run(&runner);
+    return (int)run(runner);
+}
+
+int main(void)
+{
+    struct runner runner = {.signals = -1, .output = -1, .report = -1};
+    int result = claim_and_run(&runner);
     chp_buf_deinit(&runner.captured);
     chp_arena_deinit(&runner.arena);
     return result;

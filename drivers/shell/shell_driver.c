@@ -469,14 +469,13 @@ static void driver_on_deliver(evutil_socket_t fd, short what, void *user)
     struct chp_list *node;
     (void)fd;
     (void)what;
-    while ((node = chp_list_first(&driver->finished)) != NULL) {
+    while ((node = chp_list_pop(&driver->finished)) != NULL) {
         struct shell_run *run = CHP_CONTAINER(node, struct shell_run, node);
         if (run->is_show) {
             chp_spool_forget(run->directory);
         }
         /* Out of every list before the call, which may come back with another start. */
         uint8_t key[KEY_BYTES];
-        chp_list_remove(&run->node);
         (void)chp_map_remove(driver->runs, key_of(key, &run->operation, run->run));
         run->on_done(run->user, &run->completion);
         run_free(run);
@@ -486,7 +485,7 @@ static void driver_on_deliver(evutil_socket_t fd, short what, void *user)
 static void free_runs(struct chp_list *list)
 {
     struct chp_list *node;
-    while ((node = chp_list_first(list)) != NULL) {
+    while ((node = chp_list_pop(list)) != NULL) {
         struct shell_run *run = CHP_CONTAINER(node, struct shell_run, node);
         if (run->is_show) {
             cancel(run);

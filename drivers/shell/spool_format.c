@@ -177,7 +177,7 @@ void chp_spool_job_encode(const struct chp_spool_job *job, struct chp_buf *out)
 static int count_fields(struct reader reader, size_t counts[JOB_TAG_END])
 {
     while (reader.left.len > 0) {
-        struct field field;
+        struct field field = {0};
         int code = read_field(&reader, &field);
         if (code != 0) {
             return code;
@@ -206,7 +206,7 @@ static bool plain_name(const char *name)
 static int decode_file(struct reader *reader, const struct field *name_field,
                        struct chp_spool_file *file)
 {
-    struct field field;
+    struct field field = {0};
     int code = field_text(reader, name_field, &file->name);
     if (code == 0 && !plain_name(file->name)) {
         code =
@@ -300,7 +300,7 @@ int chp_spool_job_decode(struct chp_bytes bytes, struct chp_arena *arena, struct
         .files = chp_arena_calloc(arena, counts[JOB_FILE_NAME] + 1, sizeof *job->files),
     };
     while (code == 0 && reader.left.len > 0) {
-        struct field field;
+        struct field field = {0};
         code = read_field(&reader, &field);
         if (code == 0) {
             code = decode_job_field(&reader, &field, job);

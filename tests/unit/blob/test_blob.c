@@ -32,7 +32,7 @@ enum { SANITIZED = 0 };
 enum { SANITIZED = 0 };
 #endif
 
-enum { SITES = 3, MIB = 1024 * 1024, WAIT_MS = 30000, IMPATIENT_MS = 40, PATIENT_MS = 10000 };
+enum { SITES = 3, MIB = 1024 * 1024, WAIT_MS = 30000, IMPATIENT_MS = 150, PATIENT_MS = 10000 };
 
 static const char *const names[SITES] = {"Nantes", "Rennes", "Paris"};
 
@@ -447,7 +447,8 @@ static void big_file_over_bad_links(void **state)
         assert_whole(&world->sites[i + 1], &sha256);
         assert_int_equal(temporaries(&world->sites[i + 1]), 0);
     }
-    assert_true(world->queued_bytes_max < 2UL * 2 * CHP_CHUNK_BYTES * CHP_CHUNKS_IN_FLIGHT);
+    /* For each of the two a window, and what was asked again too early. */
+    assert_true(world->queued_bytes_max < 2UL * 3 * CHP_CHUNK_BYTES * CHP_CHUNKS_IN_FLIGHT);
     if (!SANITIZED) {                                               /* whose own memory grows */
         assert_true(after.ru_maxrss - before.ru_maxrss < 8 * 1024); /* KiB */
     }
@@ -510,7 +511,7 @@ static void goes_on_while_a_site_is_away(void **state)
     struct chp_sha256 sha256 = make_blob(&world->sites[0], MIB);
     world->sites[0].away = true;
     chp_blob_fetch(world->sites[1].blobs, &sha256, MIB, names, 1, on_fetched, &fetched);
-    turn(world, 300);
+    turn(world, 700);
     assert_int_equal(fetched.calls, 0);
     world->sites[0].away = false;
     wait_for(world, &fetched);
