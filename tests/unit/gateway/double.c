@@ -16,7 +16,9 @@
 
 static const char *members[] = {"Nantes", "Paris", "Rennes"};
 
-/* --- the agent ---------------------------------------------------------------------------------------------------- */
+/* --- the agent
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static struct double_user *add_user(struct chp_agent *agent, void *user)
 {
@@ -45,8 +47,8 @@ static void reply_now(struct chp_agent *agent, chp_reply_fn *on_reply, void *use
     on_reply(user, &reply);
 }
 
-static void double_submit(struct chp_agent *agent, const struct chp_request *request, chp_reply_fn *on_reply,
-                          void *user)
+static void double_submit(struct chp_agent *agent, const struct chp_request *request,
+                          chp_reply_fn *on_reply, void *user)
 {
     struct chp_arena *arena = &agent->arena;
     agent->submits++;
@@ -73,8 +75,8 @@ static void double_submit(struct chp_agent *agent, const struct chp_request *req
     }
 }
 
-static void double_watch(struct chp_agent *agent, const struct chp_uuid *operation, chp_notice_fn *on_notice,
-                         void *user)
+static void double_watch(struct chp_agent *agent, const struct chp_uuid *operation,
+                         chp_notice_fn *on_notice, void *user)
 {
     struct double_user *added = add_user(agent, user);
     added->on_notice = on_notice;
@@ -105,7 +107,8 @@ static void double_unwatch(struct chp_agent *agent, void *user)
     }
 }
 
-static void double_show(struct chp_agent *agent, const struct chp_show *show, chp_show_fn *on_answer, void *user)
+static void double_show(struct chp_agent *agent, const struct chp_show *show,
+                        chp_show_fn *on_answer, void *user)
 {
     agent->last.payload = chp_arena_bytes(&agent->arena, show->payload);
     agent->last.deadline_ms = show->deadline_ms;
@@ -133,7 +136,8 @@ static void double_query(struct chp_agent *agent, enum chp_query query, const ch
     if (agent->query_code != 0) {
         (void)chp_error_set(&error, agent->query_code, "the database does not answer");
     }
-    on_answer(user, agent->query_code, agent->query_code == 0 ? agent->answers[query] : NULL, &error);
+    on_answer(user, agent->query_code, agent->query_code == 0 ? agent->answers[query] : NULL,
+              &error);
 }
 
 static void double_query_cancel(struct chp_agent *agent, void *user)
@@ -173,37 +177,42 @@ static int double_check(struct chp_agent *agent, const char *driver, struct chp_
     (void)payload;
     (void)files;
     (void)file_count;
-    return agent->shell_refused ? chp_error_set(error, CHP_EFORBIDDEN, "rm is not on the allow-list") : 0;
+    return agent->shell_refused
+               ? chp_error_set(error, CHP_EFORBIDDEN, "rm is not on the allow-list")
+               : 0;
 }
 
 static json_t *double_sites(struct chp_agent *agent)
 {
     (void)agent;
-    return json_pack("[{s:s, s:b, s:n, s:s, s:n, s:n, s:n, s:n, s:i, s:s}, {s:s, s:b, s:s, s:s, s:s, s:s, s:f, s:i, s:i, "
+    return json_pack("[{s:s, s:b, s:n, s:s, s:n, s:n, s:n, s:n, s:i, s:s}, {s:s, s:b, s:s, s:s, "
+                     "s:s, s:s, s:f, s:i, s:i, "
                      "s:s}]",
-                     "site", "Nantes", "self", 1, "link", "state", "up", "since", "heard_at", "round_trip_ms",
-                     "clock_offset_ms", "version", 1, "software", "0.1.0", "site", "Rennes", "self", 0, "link",
-                     "shovel", "state", "down", "since", "2026-11-24T03:32:03.123Z", "heard_at",
-                     "2026-11-24T03:32:03.123Z", "round_trip_ms", 1.5, "clock_offset_ms", -2, "version", 1,
-                     "software", "0.1.0");
+                     "site", "Nantes", "self", 1, "link", "state", "up", "since", "heard_at",
+                     "round_trip_ms", "clock_offset_ms", "version", 1, "software", "0.1.0", "site",
+                     "Rennes", "self", 0, "link", "shovel", "state", "down", "since",
+                     "2026-11-24T03:32:03.123Z", "heard_at", "2026-11-24T03:32:03.123Z",
+                     "round_trip_ms", 1.5, "clock_offset_ms", -2, "version", 1, "software",
+                     "0.1.0");
 }
 
-static json_t *double_scope_explain(struct chp_agent *agent, const char *scope, struct chp_error *error)
+static json_t *double_scope_explain(struct chp_agent *agent, const char *scope,
+                                    struct chp_error *error)
 {
     (void)agent;
     if (strcmp(scope, "Nantes") != 0) {
         (void)chp_error_set(error, CHP_EINVAL, "unknown site at character 1");
         return NULL;
     }
-    return json_pack("{s:s, s:{s:s, s:s}, s:[s], s:[s]}", "scope", scope, "tree", "kind", "site", "name",
-                     "Nantes", "sites", "Nantes", "why", "Nantes: named");
+    return json_pack("{s:s, s:{s:s, s:s}, s:[s], s:[s]}", "scope", scope, "tree", "kind", "site",
+                     "name", "Nantes", "sites", "Nantes", "why", "Nantes: named");
 }
 
 static json_t *double_doctor(struct chp_agent *agent)
 {
-    return json_pack("[{s:s, s:b, s:s, s:n}, {s:s, s:b, s:s, s:s}]", "check", "broker", "ok", 1, "detail", "up",
-                     "advice", "check", "database", "ok", agent->down ? 0 : 1, "detail", "as said", "advice",
-                     "start it");
+    return json_pack("[{s:s, s:b, s:s, s:n}, {s:s, s:b, s:s, s:s}]", "check", "broker", "ok", 1,
+                     "detail", "up", "advice", "check", "database", "ok", agent->down ? 0 : 1,
+                     "detail", "as said", "advice", "start it");
 }
 
 static int double_ready(struct chp_agent *agent, struct chp_error *error)
@@ -221,7 +230,9 @@ static struct chp_metrics *double_metrics_mutable(struct chp_agent *agent)
     return &agent->metrics;
 }
 
-/* --- its blobs ---------------------------------------------------------------------------------------------------- */
+/* --- its blobs
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 struct chp_blob_writer {
     struct chp_agent *agent;
@@ -229,7 +240,8 @@ struct chp_blob_writer {
     uint64_t size;
 };
 
-static int double_blob_begin(struct chp_agent *agent, struct chp_blob_writer **writer, struct chp_error *error)
+static int double_blob_begin(struct chp_agent *agent, struct chp_blob_writer **writer,
+                             struct chp_error *error)
 {
     if (agent->blob_fails) {
         return chp_error_set(error, CHP_EIO, "the disk is full");
@@ -252,8 +264,8 @@ static int double_blob_write(struct chp_blob_writer *writer, const void *data, s
     return 0;
 }
 
-static int double_blob_finish(struct chp_blob_writer *writer, struct chp_sha256 *sha256, uint64_t *size,
-                              struct chp_error *error)
+static int double_blob_finish(struct chp_blob_writer *writer, struct chp_sha256 *sha256,
+                              uint64_t *size, struct chp_error *error)
 {
     (void)error;
     *sha256 = chp_sha256_finish(writer->state);
@@ -275,7 +287,8 @@ static void double_blob_abort(struct chp_blob_writer *writer)
     }
 }
 
-static bool double_blob_have(struct chp_agent *agent, const struct chp_sha256 *sha256, uint64_t *size)
+static bool double_blob_have(struct chp_agent *agent, const struct chp_sha256 *sha256,
+                             uint64_t *size)
 {
     (void)sha256;
     *size = 123456;
@@ -324,7 +337,8 @@ static void tell(struct chp_agent *agent, const struct chp_notice *notice)
     }
 }
 
-void double_notice(struct chp_agent *agent, const char *site, enum chp_state state, const char *output)
+void double_notice(struct chp_agent *agent, const char *site, enum chp_state state,
+                   const char *output)
 {
     struct chp_notice notice = {.operation = agent->last.id,
                                 .resource = agent->last.resource,
@@ -357,7 +371,8 @@ void double_completed(struct chp_agent *agent, bool failed)
 void double_event(struct chp_agent *agent, uint64_t number)
 {
     char json[64];
-    (void)snprintf(json, sizeof json, "{\"number\": %llu, \"kind\": \"site.up\"}", (unsigned long long)number);
+    (void)snprintf(json, sizeof json, "{\"number\": %llu, \"kind\": \"site.up\"}",
+                   (unsigned long long)number);
     for (size_t i = 0; i < agent->user_count; i++) {
         if (agent->users[i].on_event != NULL) {
             agent->users[i].on_event(agent->users[i].user, number, "site.up", json);
@@ -379,7 +394,9 @@ void double_answer_query(struct chp_agent *agent, const char *json)
     CHP_ASSERT(!"no query is held back");
 }
 
-/* --- the client --------------------------------------------------------------------------------------------------- */
+/* --- the client
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void client_on_input(evutil_socket_t fd, short what, void *user)
 {
@@ -413,14 +430,16 @@ struct client *client_new(struct event_base *base, unsigned port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return client_of(base, socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address);
+    return client_of(base, socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address,
+                     sizeof address);
 }
 
 struct client *client_new_unix(struct event_base *base, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    return client_of(base, socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address);
+    return client_of(base, socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&address,
+                     sizeof address);
 }
 
 void client_free(struct client *client)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* A double of the agent: what the door asks is recorded, what it is answered is set by the test. And a client on a real
- * socket that runs on the door's own loop. */
+/* A double of the agent: what the door asks is recorded, what it is answered is set by the test.
+ * And a client on a real socket that runs on the door's own loop. */
 #ifndef CHP_TEST_GATEWAY_DOUBLE_H
 #define CHP_TEST_GATEWAY_DOUBLE_H
 
@@ -35,7 +35,8 @@ struct chp_agent {
     int reply_code;
     bool duplicate;
     bool shell_refused; /* check says no */
-    /* Queries: NULL means no such row; a code other than 0 an error; held back when hold_queries. */
+    /* Queries: NULL means no such row; a code other than 0 an error; held back when hold_queries.
+     */
     const char *answers[CHP_QUERY_COUNT];
     int query_code;
     bool hold_queries;
@@ -56,7 +57,8 @@ struct chp_agent {
 const struct chp_agent_vtable *double_vtable(void);
 void double_deinit(struct chp_agent *agent);
 /* Tells every watcher of an operation that a site ended. */
-void double_notice(struct chp_agent *agent, const char *site, enum chp_state state, const char *output);
+void double_notice(struct chp_agent *agent, const char *site, enum chp_state state,
+                   const char *output);
 void double_completed(struct chp_agent *agent, bool failed);
 void double_event(struct chp_agent *agent, uint64_t number);
 /* Answers the oldest query that is held back. */
@@ -78,7 +80,8 @@ void client_pause(struct client *client, bool paused);
 /* Sends all, running the loop as needed. */
 void client_send(struct client *client, const void *data, size_t len);
 void client_say(struct client *client, const char *format, ...) CHP_PRINTF(2, 3);
-/* Runs the loop until the text has come, the connection has closed or about timeout_ms are over; whether it has come. */
+/* Runs the loop until the text has come, the connection has closed or about timeout_ms are over;
+ * whether it has come. */
 bool client_sees(struct client *client, const char *text, unsigned timeout_ms);
 bool client_closes(struct client *client, unsigned timeout_ms);
 /* Runs the loop for a while. */

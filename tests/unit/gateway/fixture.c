@@ -19,7 +19,8 @@ struct fixture *fixture_new(uint64_t idle_timeout_ms, size_t connections_max)
     struct chp_agent_port port = {&fixture->agent, double_vtable()};
     struct chp_error error = {0};
     fixture->base = event_base_new();
-    (void)snprintf(fixture->socket_path, sizeof fixture->socket_path, "gateway-%d.sock", (int)getpid());
+    (void)snprintf(fixture->socket_path, sizeof fixture->socket_path, "gateway-%d.sock",
+                   (int)getpid());
     struct chp_http_config config = {.base = fixture->base,
                                      .listen = "127.0.0.1:0",
                                      .socket_path = fixture->socket_path,
@@ -81,11 +82,13 @@ void expect(struct fixture *fixture, const char *request, int status, const char
     }
 }
 
-void expect_json(struct fixture *fixture, const char *path, const char *body, int status, const char *text)
+void expect_json(struct fixture *fixture, const char *path, const char *body, int status,
+                 const char *text)
 {
     struct chp_buf request = {0};
     chp_buf_printf(&request,
-                   "POST %s HTTP/1.1\r\n" HEAD "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                   "POST %s HTTP/1.1\r\n" HEAD
+                   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
                    path, strlen(body), body);
     expect(fixture, chp_buf_text(&request), status, text);
     chp_buf_deinit(&request);

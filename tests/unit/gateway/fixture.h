@@ -24,8 +24,10 @@ int fixture_setup(void **state);
 int fixture_teardown(void **state);
 /* Another client. */
 struct client *fixture_client(struct fixture *fixture);
-/* Sends one request on the fixture's client and fails unless the answer has this status and text. */
+/* Sends one request on the fixture's client and fails unless the answer has this status and text.
+ */
 void expect(struct fixture *fixture, const char *request, int status, const char *text);
-void expect_json(struct fixture *fixture, const char *path, const char *body, int status, const char *text);
+void expect_json(struct fixture *fixture, const char *path, const char *body, int status,
+                 const char *text);
 
 #endif

@@ -18,12 +18,17 @@ static void every_token_form_is_taken_and_no_other(void **state)
     struct fixture *f = *state;
     expect(f, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 401, "a token is needed");
     assert_non_null(strstr(client_text(f->client), "WWW-Authenticate: Basic"));
-    expect(f, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer a-token-for-tests-onlY\r\n\r\n", 401,
+    expect(f,
+           "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+           "a-token-for-tests-onlY\r\n\r\n",
+           401, "not known");
+    expect(f, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \r\n\r\n", 401,
            "not known");
-    expect(f, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \r\n\r\n", 401, "not known");
-    expect(f, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic !!!\r\n\r\n", 401, "not known");
-    expect(f, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nauthorization: bearer  " TOKEN "\r\n\r\n", 200,
-           "cheops_http_requests_total");
+    expect(f, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic !!!\r\n\r\n", 401,
+           "not known");
+    expect(f,
+           "GET /metrics HTTP/1.1\r\nHost: localhost\r\nauthorization: bearer  " TOKEN "\r\n\r\n",
+           200, "cheops_http_requests_total");
     /* anyone:TOKEN, and TOKEN: as curl makes of http://TOKEN@host/ */
     expect(f,
            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic "
@@ -52,18 +57,25 @@ static void foreign_hosts_and_origins_are_refused(void **state)
     struct fixture *f = *state;
     expect(f, "GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421, "evil.example");
     expect(f, "GET /healthz HTTP/1.1\r\nHost: evil.example:8080\r\n\r\n", 421, "hosts of [http]");
-    expect(f, "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 421, "evil.example");
+    expect(f, "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 421,
+           "evil.example");
     expect(f, "GET /healthz HTTP/1.1\r\n\r\n", 400, "Host is missing");
-    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400, "once");
+    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400,
+           "once");
     expect(f, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:9\r\n\r\n", 200, "ok");
     expect(f, "GET /healthz HTTP/1.1\r\nHost: [::1]:9\r\n\r\n", 200, "ok");
-    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n", 403, "foreign");
+    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n",
+           403, "foreign");
     expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n", 403, "foreign");
-    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost:80\r\nOrigin: http://localhost:81\r\n\r\n", 403, "foreign");
-    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost:80\r\nOrigin: http://LOCALHOST:80\r\n\r\n", 200, "ok");
-    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n\r\n", 403, "another site");
+    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost:80\r\nOrigin: http://localhost:81\r\n\r\n",
+           403, "foreign");
+    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost:80\r\nOrigin: http://LOCALHOST:80\r\n\r\n",
+           200, "ok");
+    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n\r\n", 403,
+           "another site");
     /* A token does not help a page. */
-    expect(f, "GET /metrics HTTP/1.1\r\n" HEAD "Origin: http://evil.example\r\n\r\n", 403, "foreign");
+    expect(f, "GET /metrics HTTP/1.1\r\n" HEAD "Origin: http://evil.example\r\n\r\n", 403,
+           "foreign");
 }
 
 static void a_reload_replaces_tokens_and_hosts(void **state)
@@ -71,10 +83,13 @@ static void a_reload_replaces_tokens_and_hosts(void **state)
     struct fixture *f = *state;
     struct chp_http_token token = {"bob", "another-token-for-tests"};
     const char *hosts[] = {"agent.example"};
-    struct chp_http_config config = {.tokens = &token, .token_count = 1, .hosts = hosts, .host_count = 1};
+    struct chp_http_config config = {
+        .tokens = &token, .token_count = 1, .hosts = hosts, .host_count = 1};
     chp_http_door_reload(f->door, &config);
     expect(f, GET("/metrics"), 401, "not known");
-    expect(f, "GET /metrics HTTP/1.1\r\nHost: agent.example\r\nAuthorization: Bearer another-token-for-tests\r\n\r\n",
+    expect(f,
+           "GET /metrics HTTP/1.1\r\nHost: agent.example\r\nAuthorization: Bearer "
+           "another-token-for-tests\r\n\r\n",
            200, "cheops_");
 }
 
@@ -85,9 +100,9 @@ static void the_unix_socket_knows_its_peer(void **state)
     f->agent.answers[CHP_QUERY_STATUS] = "{\"schema_version\": 2}";
     client_say(client, "GET /v1/status HTTP/1.1\r\nHost: whatever\r\n\r\n");
     assert_true(client_sees(client, "\"schema_version\":2}", 1000));
-    client_say(client,
-               "POST /v1/operations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 51\r\n\r\n"
-               "{\"resource\":\"r\",\"type\":\"set\",\"command\":[\"true\"] }  ");
+    client_say(client, "POST /v1/operations HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                       "application/json\r\nContent-Length: 51\r\n\r\n"
+                       "{\"resource\":\"r\",\"type\":\"set\",\"command\":[\"true\"] }  ");
     assert_true(client_sees(client, "202 ", 1000));
     char uid[32];
     (void)snprintf(uid, sizeof uid, "uid:%u", (unsigned)geteuid());
@@ -103,9 +118,11 @@ static void unknown_paths_methods_and_parameters(void **state)
     expect(f, GET("/nowhere"), 404, "there is no /nowhere here");
     expect(f, GET("/v1/operations/"), 404, "there is no");
     expect(f, GET("/v1/operations/a/b"), 404, "there is no");
-    expect(f, "DELETE /v1/operations HTTP/1.1\r\n" HEAD "\r\n", 405, "takes POST, GET, HEAD, OPTIONS");
+    expect(f, "DELETE /v1/operations HTTP/1.1\r\n" HEAD "\r\n", 405,
+           "takes POST, GET, HEAD, OPTIONS");
     assert_non_null(strstr(client_text(f->client), "Allow: POST, GET, HEAD, OPTIONS\r\n"));
-    expect(f, "OPTIONS /v1/dead/x HTTP/1.1\r\n" HEAD "\r\n", 204, "Allow: GET, HEAD, DELETE, OPTIONS\r\n");
+    expect(f, "OPTIONS /v1/dead/x HTTP/1.1\r\n" HEAD "\r\n", 204,
+           "Allow: GET, HEAD, DELETE, OPTIONS\r\n");
     expect(f, GET("/v1/operations?limt=5"), 400, "limt");
     expect(f, GET("/v1/operations?limit=0"), 400, "limit must be a number from 1 to 1000");
     expect(f, GET("/v1/operations?limit=-1"), 400, "limit must be");
@@ -157,7 +174,8 @@ static void queries_pass_the_stores_answer_on(void **state)
 static void sites_join_what_store_and_agent_know(void **state)
 {
     struct fixture *f = *state;
-    f->agent.answers[CHP_QUERY_SITES] = "[{\"site\": \"Rennes\", \"waiting\": 4, \"oldest_at\": null, \"marks\": {}}]";
+    f->agent.answers[CHP_QUERY_SITES] =
+        "[{\"site\": \"Rennes\", \"waiting\": 4, \"oldest_at\": null, \"marks\": {}}]";
     expect(f, GET("/v1/sites"), 200, "\"software\":\"0.1.0\",\"waiting\":4,");
     f->agent.query_code = CHP_EUNAVAILABLE;
     expect(f, GET("/v1/sites"), 200, "\"state\":\"down\"");
@@ -210,13 +228,19 @@ static void what_is_not_http_gets_a_sentence(void **state)
     chp_buf_add_text(&long_header, "\r\n\r\n");
     expect(f, chp_buf_text(&long_header), 400, "32768 bytes");
     chp_buf_deinit(&long_header);
-    expect(f, "POST /v1/blobs HTTP/1.1\r\n" HEAD "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400,
+    expect(f,
+           "POST /v1/blobs HTTP/1.1\r\n" HEAD
+           "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+           400, "\"code\":\"malformed\"");
+    expect(f, "POST /v1/blobs HTTP/1.1\r\n" HEAD "Content-Length: -3\r\n\r\n", 400,
            "\"code\":\"malformed\"");
-    expect(f, "POST /v1/blobs HTTP/1.1\r\n" HEAD "Content-Length: -3\r\n\r\n", 400, "\"code\":\"malformed\"");
     expect(f, "POST /v1/blobs HTTP/1.1\r\n" HEAD "Transfer-Encoding: gzip\r\n\r\n", 501, "chunked");
-    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\n\r\n", 417, "100-continue");
-    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nGET /", 400, "no body");
-    expect(f, "HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nGET /", 400, "HTTP");
+    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\n\r\n", 417,
+           "100-continue");
+    expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nGET /", 400,
+           "no body");
+    expect(f, "HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nGET /", 400,
+           "HTTP");
     /* A method that evhttp does not know. */
     expect(f, "BREW /healthz HTTP/1.1\r\n" HEAD "\r\n", 405, "takes GET");
 }
@@ -289,7 +313,8 @@ static void an_address_that_is_none_or_taken_is_told(void **state)
 {
     struct fixture *f = *state;
     struct chp_agent_port port = {&f->agent, double_vtable()};
-    struct chp_http_config config = {.base = f->base, .listen = "localhost", .idle_timeout_ms = 1000};
+    struct chp_http_config config = {
+        .base = f->base, .listen = "localhost", .idle_timeout_ms = 1000};
     struct chp_error error = {0};
     assert_null(chp_http_door_new(&config, &port, &error));
     assert_int_equal(error.code, CHP_EINVAL);

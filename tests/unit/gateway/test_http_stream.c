@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Answers that go on: waiting for an operation, watching one, events, the prototype's lines; clients that leave or lag. */
+/* Answers that go on: waiting for an operation, watching one, events, the prototype's lines;
+ * clients that leave or lag. */
 #include "fixture.h"
 
 #include "base/clock.h"
@@ -14,16 +15,22 @@
 #include <cmocka.h>
 
 #define BODY "{\"resource\":\"web\",\"type\":\"set\",\"command\":[\"true\"]}"
-#define NOTHING_YET "{\"resource\": \"web\", \"origin\": \"Nantes\", \"members\": [\"Nantes\", \"Paris\", \"Rennes\"], \"completed\": false, \"sites\": []}"
-#define SITE(site, state, run) "{\"site\": \"" site "\", \"state\": \"" state "\", \"run\": " run ", \"output\": \"\", \"reason\": null}"
+#define NOTHING_YET                                                                                \
+    "{\"resource\": \"web\", \"origin\": \"Nantes\", \"members\": [\"Nantes\", \"Paris\", "        \
+    "\"Rennes\"], \"completed\": false, \"sites\": []}"
+#define SITE(site, state, run)                                                                     \
+    "{\"site\": \"" site "\", \"state\": \"" state "\", \"run\": " run                             \
+    ", \"output\": \"\", \"reason\": null}"
 #define KNOWN(sites, completed)                                                                    \
-    "{\"resource\": \"web\", \"origin\": \"Nantes\", \"members\": [\"Nantes\", \"Paris\", \"Rennes\"], "            \
+    "{\"resource\": \"web\", \"origin\": \"Nantes\", \"members\": [\"Nantes\", \"Paris\", "        \
+    "\"Rennes\"], "                                                                                \
     "\"completed\": " completed ", \"sites\": [" sites "]}"
 
 static void post_waiting(struct client *client, const char *query)
 {
     client_say(client,
-               "POST /v1/operations?wait=true%s HTTP/1.1\r\n" HEAD "Content-Type: application/json\r\n"
+               "POST /v1/operations?wait=true%s HTTP/1.1\r\n" HEAD
+               "Content-Type: application/json\r\n"
                "Content-Length: %zu\r\n\r\n" BODY,
                query, strlen(BODY));
 }
@@ -46,14 +53,19 @@ static void results_come_as_sites_answer(void **state)
     assert_non_null(strstr(client_text(f->client), "application/x-ndjson"));
     double_notice(&f->agent, "Paris", CHP_STATE_RUNNING, "");
     double_notice(&f->agent, "Paris", CHP_STATE_DONE, "hello\n");
-    assert_true(client_sees(f->client, "\"answered\":1,\"members\":3,\"site\":\"Paris\",\"state\":\"done\",\"run\":1", 1000));
+    assert_true(client_sees(
+        f->client, "\"answered\":1,\"members\":3,\"site\":\"Paris\",\"state\":\"done\",\"run\":1",
+        1000));
     assert_non_null(strstr(client_text(f->client), "\"output\":\"hello\\n\""));
     assert_int_equal(count(f->client, "running"), 0);
     double_notice(&f->agent, "Nantes", CHP_STATE_FAILED, "\xff");
     assert_true(client_sees(f->client, "\"output_base64\":\"/w==\"", 1000));
     double_notice(&f->agent, "Rennes", CHP_STATE_DONE, "");
     double_completed(&f->agent, true);
-    assert_true(client_sees(f->client, "\"completed\":true,\"state\":\"failed\",\"answered\":3,\"members\":3,\"failed\":[\"Nantes\"]}\n", 1000));
+    assert_true(client_sees(f->client,
+                            "\"completed\":true,\"state\":\"failed\",\"answered\":3,\"members\":3,"
+                            "\"failed\":[\"Nantes\"]}\n",
+                            1000));
     assert_true(client_sees(f->client, "\r\n0\r\n\r\n", 1000));
     loop_run(f->base, 10);
     assert_int_equal(f->agent.user_count, 0);
@@ -92,12 +104,14 @@ static void nothing_is_told_twice_or_lost_while_asking(void **state)
     assert_int_equal(f->agent.queries, 2);
     double_notice(&f->agent, "Rennes", CHP_STATE_DONE, "");
     double_completed(&f->agent, false);
-    double_answer_query(&f->agent, KNOWN(SITE("Nantes", "done", "1") "," SITE("Paris", "done", "1"), "false"));
+    double_answer_query(&f->agent,
+                        KNOWN(SITE("Nantes", "done", "1") "," SITE("Paris", "done", "1"), "false"));
     assert_int_equal(f->agent.queries, 3);
-    double_answer_query(&f->agent, KNOWN(SITE("Nantes", "done", "1") "," SITE("Paris", "done", "1") "," SITE(
-                                             "Rennes", "done", "1"),
+    double_answer_query(&f->agent, KNOWN(SITE("Nantes", "done", "1") "," SITE(
+                                             "Paris", "done", "1") "," SITE("Rennes", "done", "1"),
                                          "true"));
-    assert_true(client_sees(f->client, "\"state\":\"done\",\"answered\":3,\"members\":3,\"failed\":[]}", 1000));
+    assert_true(client_sees(
+        f->client, "\"state\":\"done\",\"answered\":3,\"members\":3,\"failed\":[]}", 1000));
     assert_int_equal(count(f->client, "\"site\":\"Paris\""), 1);
     assert_int_equal(count(f->client, "\"site\":\"Nantes\""), 1);
     assert_int_equal(count(f->client, "\"site\":\"Rennes\""), 1);
@@ -110,7 +124,8 @@ static void a_higher_run_is_told_again_and_a_lower_one_not(void **state)
     post_waiting(f->client, "");
     assert_true(client_sees(f->client, "\"warning\"", 1000));
     double_answer_query(&f->agent, KNOWN(SITE("Paris", "in-doubt", "2"), "false"));
-    assert_true(client_sees(f->client, "\"answered\":0,\"members\":3,\"site\":\"Paris\",\"state\":\"in-doubt\"", 1000));
+    assert_true(client_sees(
+        f->client, "\"answered\":0,\"members\":3,\"site\":\"Paris\",\"state\":\"in-doubt\"", 1000));
     double_notice(&f->agent, "Paris", CHP_STATE_DONE, "old"); /* run 1 */
     loop_run(f->base, 10);
     assert_int_equal(count(f->client, "old"), 0);
@@ -121,7 +136,9 @@ static void a_known_operation_is_answered_from_the_store(void **state)
     struct fixture *f = *state;
     f->agent.duplicate = true;
     f->agent.answers[CHP_QUERY_OPERATION] =
-        KNOWN(SITE("Nantes", "done", "1") "," SITE("Paris", "done", "1") "," SITE("Rennes", "failed", "1"), "true");
+        KNOWN(SITE("Nantes", "done", "1") "," SITE("Paris", "done", "1") "," SITE("Rennes",
+                                                                                  "failed", "1"),
+              "true");
     post_waiting(f->client, "");
     assert_true(client_sees(f->client, "\"duplicate\":true", 1000));
     assert_true(client_sees(f->client, "\"completed\":true,\"state\":\"failed\"", 1000));
@@ -135,7 +152,8 @@ static void waiting_ends(void **state)
     post_waiting(f->client, "&timeout_ms=60");
     assert_true(client_sees(f->client, "\"warning\"", 1000));
     double_notice(&f->agent, "Paris", CHP_STATE_DONE, "");
-    assert_true(client_sees(f->client, "\"timeout\":true,\"waiting\":[\"Nantes\",\"Rennes\"]}", 1000));
+    assert_true(
+        client_sees(f->client, "\"timeout\":true,\"waiting\":[\"Nantes\",\"Rennes\"]}", 1000));
     assert_true(client_sees(f->client, "\r\n0\r\n\r\n", 1000));
 }
 
@@ -193,9 +211,12 @@ static void the_door_may_close_with_everything_open(void **state)
     client_free(posting);
 }
 
-/* --- watching ----------------------------------------------------------------------------------------------------- */
+/* --- watching
+ * -----------------------------------------------------------------------------------------------------
+ */
 
-#define WATCH "GET /v1/operations/0192f000-0000-7000-8000-000000000001/watch HTTP/1.1\r\n" HEAD "\r\n"
+#define WATCH                                                                                      \
+    "GET /v1/operations/0192f000-0000-7000-8000-000000000001/watch HTTP/1.1\r\n" HEAD "\r\n"
 
 static void an_operation_is_watched(void **state)
 {
@@ -218,14 +239,16 @@ static void what_cannot_be_watched_is_told(void **state)
 {
     struct fixture *f = *state;
     expect(f, WATCH, 404, "not found");
-    f->agent.answers[CHP_QUERY_OPERATION] =
-        "{\"resource\": \"web\", \"origin\": \"Rennes\", \"members\": [], \"completed\": false, \"sites\": []}";
+    f->agent.answers[CHP_QUERY_OPERATION] = "{\"resource\": \"web\", \"origin\": \"Rennes\", "
+                                            "\"members\": [], \"completed\": false, \"sites\": []}";
     expect(f, WATCH, 422, "entered at Rennes");
     f->agent.query_code = CHP_EUNAVAILABLE;
     expect(f, WATCH, 503, "the database does not answer");
 }
 
-/* --- the prototype ------------------------------------------------------------------------------------------------ */
+/* --- the prototype
+ * ------------------------------------------------------------------------------------------------
+ */
 
 #define FORM                                                                                       \
     "--X\r\nContent-Disposition: form-data; name=command\r\n\r\nhostname\r\n"                      \
@@ -234,7 +257,8 @@ static void what_cannot_be_watched_is_told(void **state)
 static void post_form(struct client *client, const char *path)
 {
     client_say(client,
-               "POST %s HTTP/1.1\r\n" HEAD "Content-Type: multipart/form-data; boundary=X\r\nContent-Length: %zu\r\n\r\n" FORM,
+               "POST %s HTTP/1.1\r\n" HEAD
+               "Content-Type: multipart/form-data; boundary=X\r\nContent-Length: %zu\r\n\r\n" FORM,
                path, strlen(FORM));
 }
 
@@ -248,10 +272,12 @@ static void exec_answers_as_the_prototype(void **state)
     assert_null(f->agent.last.scope);
     double_notice(&f->agent, "Paris", CHP_STATE_DONE, "paris\n");
     double_notice(&f->agent, "Rennes", CHP_STATE_FAILED, "");
-    assert_true(client_sees(f->client, "{\"Site\":\"Paris\",\"Status\":\"OK\",\"RequestId\":\"", 1000));
-    assert_non_null(strstr(client_text(f->client),
-                           "\"ResourceId\":\"web\",\"Locations\":[\"Nantes\",\"Paris\",\"Rennes\"],"
-                           "\"Cmd\":{\"Input\":\"hostname\",\"Output\":\"paris\\n\"},\"Type\":\"REPLY\"}\n"));
+    assert_true(
+        client_sees(f->client, "{\"Site\":\"Paris\",\"Status\":\"OK\",\"RequestId\":\"", 1000));
+    assert_non_null(
+        strstr(client_text(f->client),
+               "\"ResourceId\":\"web\",\"Locations\":[\"Nantes\",\"Paris\",\"Rennes\"],"
+               "\"Cmd\":{\"Input\":\"hostname\",\"Output\":\"paris\\n\"},\"Type\":\"REPLY\"}\n"));
     assert_true(client_sees(f->client, "\"Site\":\"Rennes\",\"Status\":\"KO\"", 1000));
     assert_true(client_sees(f->client, "\"Output\":\"exit code 3\"", 1000));
     assert_true(client_sees(f->client, "\"Site\":\"Nantes\",\"Status\":\"TIMEOUT\"", 1000));
@@ -259,7 +285,8 @@ static void exec_answers_as_the_prototype(void **state)
     assert_int_equal(GATEWAY_EXEC_TIMEOUT_MS, 20000);
 }
 
-static void answer(struct fixture *f, const char *site, enum chp_state site_state, const char *output)
+static void answer(struct fixture *f, const char *site, enum chp_state site_state,
+                   const char *output)
 {
     static const char *const sites[] = {"Nantes", "Paris", "Rennes"};
     struct chp_answer one = {.site = site, .state = site_state, .output = chp_bytes_of(output)};
@@ -277,7 +304,8 @@ static void show_answers_as_the_prototype(void **state)
     answer(f, "Rennes", CHP_STATE_FAILED, "b");
     answer(f, NULL, CHP_STATE_DONE, "");
     assert_true(client_sees(f->client,
-                            "{\"Paris\":{\"Status\":\"OK\",\"Output\":\"a\"},\"Rennes\":{\"Status\":\"KO\",\"Output\":\"b\"},"
+                            "{\"Paris\":{\"Status\":\"OK\",\"Output\":\"a\"},\"Rennes\":{"
+                            "\"Status\":\"KO\",\"Output\":\"b\"},"
                             "\"Nantes\":{\"Status\":\"TIMEOUT\",\"Output\":\"\"}}",
                             1000));
     f->agent.reply_code = CHP_ENOTFOUND;
@@ -292,7 +320,8 @@ static void show_compares_the_sites(void **state)
     static const char body[] = "{\"command\":[\"cat\",\"x\"],\"timeout_ms\":5000}";
     for (int round = 0; round < 2; round++) {
         client_say(f->client,
-                   "POST /v1/resources/web/show HTTP/1.1\r\n" HEAD "Content-Type: application/json\r\n"
+                   "POST /v1/resources/web/show HTTP/1.1\r\n" HEAD
+                   "Content-Type: application/json\r\n"
                    "Content-Length: %zu\r\n\r\n%s",
                    strlen(body), body);
         loop_run(f->base, 20);
@@ -300,19 +329,23 @@ static void show_compares_the_sites(void **state)
         answer(f, "Paris", CHP_STATE_DONE, "a");
         answer(f, "Rennes", CHP_STATE_DONE, round == 0 ? "a" : "b");
         answer(f, NULL, CHP_STATE_DONE, "");
-        assert_true(client_sees(f->client, round == 0 ? "\"differ\":false}" : "\"differ\":true}", 1000));
+        assert_true(
+            client_sees(f->client, round == 0 ? "\"differ\":false}" : "\"differ\":true}", 1000));
         assert_non_null(strstr(client_text(f->client), "\"Nantes\":{\"state\":\"timeout\""));
         loop_run(f->base, 10);
     }
 }
 
-/* --- events ------------------------------------------------------------------------------------------------------- */
+/* --- events
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static void events_replay_and_go_on(void **state)
 {
     struct fixture *f = *state;
     f->agent.hold_queries = true;
-    client_say(f->client, "GET /v1/events HTTP/1.1\r\n" HEAD "Accept: text/event-stream\r\nLast-Event-ID: 3\r\n\r\n");
+    client_say(f->client, "GET /v1/events HTTP/1.1\r\n" HEAD
+                          "Accept: text/event-stream\r\nLast-Event-ID: 3\r\n\r\n");
     loop_run(f->base, 20);
     assert_string_equal(f->agent.users[1].param, "3");
     double_event(&f->agent, 5); /* while the page is on its way */
@@ -370,7 +403,8 @@ static void who_reads_slowly_misses_nothing(void **state)
         }
         size_t backlog = 0;
         struct chp_list *node = chp_list_first(&f->door->connections);
-        struct gateway_connection *connection = CHP_CONTAINER(node, struct gateway_connection, node);
+        struct gateway_connection *connection =
+            CHP_CONTAINER(node, struct gateway_connection, node);
         backlog = evbuffer_get_length(bufferevent_get_output(connection->bev));
         assert_true(backlog <= GATEWAY_BACKLOG_BYTES + 1024);
     }
@@ -381,7 +415,8 @@ static void who_reads_slowly_misses_nothing(void **state)
         loop_run(f->base, 5);
     }
     char page[128];
-    (void)snprintf(page, sizeof page, "{\"events\": [{\"number\": %d}], \"last\": %d}", EVENTS, EVENTS);
+    (void)snprintf(page, sizeof page, "{\"events\": [{\"number\": %d}], \"last\": %d}", EVENTS,
+                   EVENTS);
     uint64_t from = strtoull(f->agent.users[1].param, NULL, 10);
     assert_true(from > 100 && from < EVENTS);
     double_answer_query(&f->agent, page);

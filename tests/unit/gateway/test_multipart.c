@@ -30,7 +30,8 @@ static int seen_on_data(void *user, const void *data, size_t len, struct chp_err
     struct seen *seen = user;
     assert_true(len > 0);
     chp_buf_add(&seen->text, data, len);
-    return seen->refuse_data != 0 ? chp_error_set(error, seen->refuse_data, "refused by the test") : 0;
+    return seen->refuse_data != 0 ? chp_error_set(error, seen->refuse_data, "refused by the test")
+                                  : 0;
 }
 
 static int seen_on_end(void *user, struct chp_error *error)
@@ -57,7 +58,8 @@ static int parse(const char *type, const char *body, size_t len, size_t piece, s
 }
 
 /* The same, whatever the pieces. */
-static void expect_parts(const char *type, const char *body, size_t len, const char *wanted, size_t wanted_len)
+static void expect_parts(const char *type, const char *body, size_t len, const char *wanted,
+                         size_t wanted_len)
 {
     for (size_t piece = 1; piece <= len; piece++) {
         struct seen seen = {0};
@@ -72,7 +74,8 @@ static void expect_parts(const char *type, const char *body, size_t len, const c
     }
 }
 
-#define EXPECT(type, body, wanted) expect_parts(type, body, sizeof(body) - 1, wanted, sizeof(wanted) - 1)
+#define EXPECT(type, body, wanted)                                                                 \
+    expect_parts(type, body, sizeof(body) - 1, wanted, sizeof(wanted) - 1)
 
 static void expect_error(const char *type, const char *body, int code, const char *sentence)
 {
@@ -90,17 +93,23 @@ static void expect_error(const char *type, const char *body, int code, const cha
 static void reads_fields_and_files(void **state)
 {
     (void)state;
-    EXPECT(TYPE, PART("\"command\"", "", "echo hello") PART("\"a.txt\"", "; filename=\"a.txt\"", "one\r\ntwo\n") "--XyZ--\r\n",
+    EXPECT(TYPE,
+           PART("\"command\"", "", "echo hello")
+               PART("\"a.txt\"", "; filename=\"a.txt\"", "one\r\ntwo\n") "--XyZ--\r\n",
            "[command|-]echo hello;[a.txt|a.txt]one\r\ntwo\n;");
     EXPECT("Multipart/Form-Data; charset=utf-8; boundary=\"X y\"",
-           "--X y\r\ncontent-disposition:form-data;name=a\r\nContent-Type: text/plain\r\n\r\nb\r\n--X y--", "[a|-]b;");
+           "--X y\r\ncontent-disposition:form-data;name=a\r\nContent-Type: "
+           "text/plain\r\n\r\nb\r\n--X y--",
+           "[a|-]b;");
 }
 
 static void content_may_look_like_a_boundary(void **state)
 {
     (void)state;
-    EXPECT(TYPE, PART("a", "", "\r\r\n\r\n--Xy\r\n--XyY\r\n-\r\n--") "--XyZ--", "[a|-]\r\r\n\r\n--Xy\r\n--XyY\r\n-\r\n--;");
-    EXPECT(TYPE, PART("a", "", "-") PART("b", "", "--Xy") PART("c", "", "\r") "--XyZ--", "[a|-]-;[b|-]--Xy;[c|-]\r;");
+    EXPECT(TYPE, PART("a", "", "\r\r\n\r\n--Xy\r\n--XyY\r\n-\r\n--") "--XyZ--",
+           "[a|-]\r\r\n\r\n--Xy\r\n--XyY\r\n-\r\n--;");
+    EXPECT(TYPE, PART("a", "", "-") PART("b", "", "--Xy") PART("c", "", "\r") "--XyZ--",
+           "[a|-]-;[b|-]--Xy;[c|-]\r;");
     EXPECT(TYPE, PART("a", "", "zero\0byte\xff") "--XyZ--", "[a|-]zero\0byte\xff;");
 }
 
@@ -115,14 +124,17 @@ static void empty_parts_and_forms(void **state)
 static void preamble_epilogue_and_padding(void **state)
 {
     (void)state;
-    EXPECT(TYPE, "to be ignored\r\n--XyZ \t\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--XyZ--\r\nso is this",
+    EXPECT(TYPE,
+           "to be ignored\r\n--XyZ \t\r\nContent-Disposition: form-data; "
+           "name=a\r\n\r\nb\r\n--XyZ--\r\nso is this",
            "[a|-]b;");
 }
 
 static void names_are_unquoted(void **state)
 {
     (void)state;
-    EXPECT(TYPE, PART("\"a\\\"b;c=d\"", " ; filename = \"C:\\\\x\\y\" ;", "1") "--XyZ--", "[a\"b;c=d|C:\\x\\y]1;");
+    EXPECT(TYPE, PART("\"a\\\"b;c=d\"", " ; filename = \"C:\\\\x\\y\" ;", "1") "--XyZ--",
+           "[a\"b;c=d|C:\\x\\y]1;");
 }
 
 static void bad_forms_are_refused(void **state)
@@ -139,16 +151,17 @@ static void bad_forms_are_refused(void **state)
                  "", CHP_EINVAL, "1 to 70");
     expect_error(TYPE, "", CHP_EMALFORMED, "before its closing boundary");
     expect_error(TYPE, PART("a", "", "b"), CHP_EMALFORMED, "before its closing boundary");
-    expect_error(TYPE, "--XyZ\r\nContent-Disposition: form-data; name=a\r\n\r\nbc\r\n--XyZ-", CHP_EMALFORMED,
-                 "before its closing boundary");
+    expect_error(TYPE, "--XyZ\r\nContent-Disposition: form-data; name=a\r\n\r\nbc\r\n--XyZ-",
+                 CHP_EMALFORMED, "before its closing boundary");
     expect_error(TYPE, "--XyZzz\r\n", CHP_EMALFORMED, "other text");
     expect_error(TYPE, "--XyZ\r\n\r\nb\r\n--XyZ--", CHP_EMALFORMED, "Content-Disposition");
-    expect_error(TYPE, "--XyZ\r\nContent-Disposition: form-data\r\n\r\nb\r\n--XyZ--", CHP_EMALFORMED,
-                 "Content-Disposition");
+    expect_error(TYPE, "--XyZ\r\nContent-Disposition: form-data\r\n\r\nb\r\n--XyZ--",
+                 CHP_EMALFORMED, "Content-Disposition");
     expect_error(TYPE, PART("\"a", "", "b") "--XyZ--", CHP_EMALFORMED, "Content-Disposition");
     expect_error(TYPE, PART("a", "; name=b", "b") "--XyZ--", CHP_EMALFORMED, "Content-Disposition");
     expect_error(TYPE, PART("\"\xff\"", "", "b") "--XyZ--", CHP_EMALFORMED, "UTF-8");
-    expect_error(TYPE, PART("a", "\r\nContent-Transfer-Encoding: base64", "b") "--XyZ--", CHP_EINVAL, "binary");
+    expect_error(TYPE, PART("a", "\r\nContent-Transfer-Encoding: base64", "b") "--XyZ--",
+                 CHP_EINVAL, "binary");
 }
 
 static void bounds_hold(void **state)
@@ -171,7 +184,8 @@ static void bounds_hold(void **state)
     for (size_t i = 0; i <= GATEWAY_MULTIPART_PREAMBLE_MAX_BYTES; i++) {
         chp_buf_add_text(&body, "\r\n");
     }
-    assert_int_equal(parse(TYPE, chp_buf_text(&body), body.len, 1000, &seen, &error), CHP_EMALFORMED);
+    assert_int_equal(parse(TYPE, chp_buf_text(&body), body.len, 1000, &seen, &error),
+                     CHP_EMALFORMED);
     chp_buf_deinit(&body);
     chp_buf_deinit(&seen.text);
 }
@@ -196,10 +210,14 @@ static void the_callers_error_ends_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_fields_and_files),   cmocka_unit_test(content_may_look_like_a_boundary),
-        cmocka_unit_test(empty_parts_and_forms),    cmocka_unit_test(preamble_epilogue_and_padding),
-        cmocka_unit_test(names_are_unquoted),       cmocka_unit_test(bad_forms_are_refused),
-        cmocka_unit_test(bounds_hold),              cmocka_unit_test(the_callers_error_ends_it),
+        cmocka_unit_test(reads_fields_and_files),
+        cmocka_unit_test(content_may_look_like_a_boundary),
+        cmocka_unit_test(empty_parts_and_forms),
+        cmocka_unit_test(preamble_epilogue_and_padding),
+        cmocka_unit_test(names_are_unquoted),
+        cmocka_unit_test(bad_forms_are_refused),
+        cmocka_unit_test(bounds_hold),
+        cmocka_unit_test(the_callers_error_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
