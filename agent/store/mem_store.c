@@ -29,7 +29,7 @@ static struct mem_store *from(struct chp_store *store)
     return CHP_CONTAINER(store, struct mem_store, store);
 }
 
-/* A row's name: strings end with a NUL, numbers are big-endian. Cleared by the caller. */
+/* A row's name: strings end with a NUL. */
 struct chp_bytes mem__name_of(struct chp_buf *buf, const char *first, const char *second,
                               uint64_t a, uint64_t b)
 {
@@ -549,7 +549,7 @@ static void query_cancel(struct chp_store *base, void *user)
     {
         struct mem_query *query = CHP_CONTAINER(link, struct mem_query, link);
         if (query->user == user) {
-            query_free(query);
+            query->on_answer = NULL; /* may be called from an answer, while the list is walked */
         }
     }
 }
@@ -562,8 +562,9 @@ static bool up(const struct chp_store *base)
 static void store_free(struct chp_store *base)
 {
     struct mem_store *store = from(base);
-    while (chp_list_first(&store->queries) != NULL) {
-        query_free(CHP_CONTAINER(chp_list_first(&store->queries), struct mem_query, link));
+    CHP_LIST_FOREACH_SAFE(&store->queries, link, following)
+    {
+        query_free(CHP_CONTAINER(link, struct mem_query, link));
     }
     struct chp_map *maps[] = {store->resources, store->operations, store->dots,   store->executions,
                               store->outbound,  store->streams,    store->events, store->keys};
@@ -611,22 +612,20 @@ static void end_batch(struct mem_store *store)
     batch->on_done(batch, error.code, &error);
 }
 
-static void answer_first(struct mem_store *store)
+static void answer(const struct mem_store *store, const struct mem_query *query)
 {
-    struct mem_query *query =
-        CHP_CONTAINER(chp_list_first(&store->queries), struct mem_query, link);
     struct chp_error error = {0};
-    char *answer = NULL;
-    chp_query_fn *on_answer = query->on_answer;
-    void *user = query->user;
+    char *json = NULL;
+    if (query->on_answer == NULL) {
+        return;
+    }
     if (store->is_up) {
-        answer = mem__answer(store, query->query, query->params.values);
+        json = mem__answer(store, query->query, query->params.values);
     } else {
         (void)chp_error_set(&error, CHP_EUNAVAILABLE, "the store is away");
     }
-    query_free(query);
-    on_answer(user, error.code, answer, &error);
-    free(answer);
+    query->on_answer(query->user, error.code, json, &error);
+    free(json);
 }
 
 bool chp_mem_store_run(struct chp_store *base)
@@ -640,8 +639,11 @@ bool chp_mem_store_run(struct chp_store *base)
     if (store->batch != NULL) {
         end_batch(store);
     }
-    while (!chp_list_empty(&store->queries)) {
-        answer_first(store);
+    CHP_LIST_FOREACH_SAFE(&store->queries, link, following)
+    {
+        struct mem_query *query = CHP_CONTAINER(link, struct mem_query, link);
+        answer(store, query);
+        query_free(query);
     }
     return any;
 }

@@ -24,8 +24,8 @@ const struct pg_statement pg__query_statements[CHP_QUERY_COUNT] = {
          "DESC), '')"
          " || ']}'"
          " FROM (SELECT o.id FROM cheops.operation o WHERE ($1::text = '' OR o.resource = $1)"
-         " AND ($2::text = '' OR (SELECT s.state FROM cheops.operation_answer s WHERE s.id = o.id) "
-         "= $2)"
+         " AND ($2::text = '' OR coalesce((SELECT s.state FROM cheops.site_answer s"
+         " WHERE s.operation = o.id ORDER BY s.rank, s.site LIMIT 1), 'accepted') = $2)"
          " AND ($3::text = '' OR o.arrival < (SELECT b.arrival FROM cheops.operation b"
          " WHERE b.id = nullif($3, '')::uuid))"
          " ORDER BY o.arrival DESC LIMIT $4::bigint) page"
@@ -75,15 +75,13 @@ static void query_free(struct pg_query *query)
     free(query);
 }
 
-static struct pg_query *take_first(struct pg_queries *queries)
+static void run(struct pg_queries *queries, struct pg_query *query)
 {
-    struct chp_list *link = chp_list_first(&queries->waiting);
-    if (link == NULL) {
-        return NULL;
-    }
-    chp_list_remove(link);
-    queries->waiting_count--;
-    return CHP_CONTAINER(link, struct pg_query, link);
+    queries->running = query;
+    pg__pipeline_begin(&queries->pipeline);
+    pg__pipeline_send(&queries->pipeline, pg__query_statements[query->query].name,
+                      (const char *const *)query->params.values, query->params.count, false);
+    pg__pipeline_end(&queries->pipeline, ANSWER_TIMEOUT_MS);
 }
 
 static void run_next(struct pg_queries *queries)
@@ -91,15 +89,17 @@ static void run_next(struct pg_queries *queries)
     if (queries->running != NULL || queries->conn.state != PG_CONN_READY) {
         return;
     }
-    struct pg_query *query = take_first(queries);
-    if (query == NULL) {
-        return;
+    CHP_LIST_FOREACH_SAFE(&queries->waiting, link, following)
+    {
+        struct pg_query *query = CHP_CONTAINER(link, struct pg_query, link);
+        chp_list_remove(link);
+        if (query->on_answer != NULL) {
+            queries->waiting_count--;
+            run(queries, query);
+            return;
+        }
+        query_free(query);
     }
-    queries->running = query;
-    pg__pipeline_begin(&queries->pipeline);
-    pg__pipeline_send(&queries->pipeline, pg__query_statements[query->query].name,
-                      (const char *const *)query->params.values, query->params.count, false);
-    pg__pipeline_end(&queries->pipeline, ANSWER_TIMEOUT_MS);
 }
 
 static void query_on_result(void *user, size_t index, const PGresult *result)
@@ -138,13 +138,12 @@ void pg__queries_init(struct pg_queries *queries, size_t waiting_max)
 
 void pg__queries_deinit(struct pg_queries *queries)
 {
-    struct pg_query *query = queries->running;
-    while (query != NULL) {
-        query_free(query);
-        query = take_first(queries);
+    CHP_LIST_FOREACH_SAFE(&queries->waiting, link, following)
+    {
+        query_free(CHP_CONTAINER(link, struct pg_query, link));
     }
-    while ((query = take_first(queries)) != NULL) {
-        query_free(query);
+    if (queries->running != NULL) {
+        query_free(queries->running);
     }
     free(queries->answer);
 }
@@ -178,15 +177,15 @@ void pg__queries_ask(struct pg_queries *queries, enum chp_query query, const cha
     run_next(queries);
 }
 
+/* Only marks: this may be called from an answer, while pg__queries_lost walks the list. */
 void pg__queries_cancel(struct pg_queries *queries, void *user)
 {
     CHP_LIST_FOREACH_SAFE(&queries->waiting, link, following)
     {
         struct pg_query *query = CHP_CONTAINER(link, struct pg_query, link);
-        if (query->user == user) {
-            chp_list_remove(link);
+        if (query->user == user && query->on_answer != NULL) {
+            query->on_answer = NULL;
             queries->waiting_count--;
-            query_free(query);
         }
     }
     if (queries->running != NULL && queries->running->user == user) {
@@ -202,9 +201,12 @@ void pg__queries_ready(struct pg_queries *queries)
 void pg__queries_lost(struct pg_queries *queries, const struct chp_error *error)
 {
     pg__pipeline_lost(&queries->pipeline, error);
-    struct pg_query *query;
-    while ((query = take_first(queries)) != NULL) {
+    CHP_LIST_FOREACH_SAFE(&queries->waiting, link, following)
+    {
+        struct pg_query *query = CHP_CONTAINER(link, struct pg_query, link);
+        chp_list_remove(link);
         if (query->on_answer != NULL) {
+            queries->waiting_count--;
             query->on_answer(query->user, CHP_EUNAVAILABLE, NULL, error);
         }
         query_free(query);

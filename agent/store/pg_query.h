@@ -16,7 +16,7 @@ struct pg_queries {
     struct pg_conn conn;
     struct pg_pipeline pipeline;
     struct chp_list waiting;
-    size_t waiting_count;
+    size_t waiting_count; /* canceled ones not counted */
     size_t waiting_max;
     struct pg_query *running; /* or NULL */
     char *answer;             /* of the running one, or NULL */
