@@ -54,6 +54,7 @@ void chp_buf_reserve(struct chp_buf *buf, size_t more)
         cap *= 2;
     }
     buf->data = chp_realloc(buf->data, cap);
+    buf->data[buf->len] = 0;
     buf->cap = cap;
 }
 
