@@ -238,7 +238,7 @@ token_file = $demo/$site/token
 
 [shell]
 # Any command may be run, by whoever holds the token. A real site lists the few commands that its applications need:
-# allow = kubectl openstack
+# allow = kubectl, openstack
 allow = *
 path = /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 runner = $bin/cheops-runner
