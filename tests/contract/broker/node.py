@@ -22,6 +22,7 @@ class Node:
         self.directory = pathlib.Path(directory).absolute()
         self.port = int(port)
         self.config, self.plugins = config, plugins
+        self.server = None
 
     def environment(self):
         home = str(self.directory)
@@ -46,7 +47,7 @@ class Node:
         if self.config is not None:  # listeners are in the configuration
             del environment["RABBITMQ_NODE_IP_ADDRESS"], environment["RABBITMQ_NODE_PORT"]
         with open(self.directory / "output", "ab") as output:
-            subprocess.Popen([SBIN + "/rabbitmq-server"], env=environment, cwd=self.directory, stdin=subprocess.DEVNULL,
+            self.server = subprocess.Popen([SBIN + "/rabbitmq-server"], env=environment, cwd=self.directory, stdin=subprocess.DEVNULL,
                              stdout=output, stderr=output, start_new_session=True)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -79,6 +80,8 @@ class Node:
             self.kill()
         except (OSError, ValueError):
             pass
+        if self.server is not None:
+            self.server.wait()
         subprocess.run(["epmd", "-port", str(self.port + 6000), "-kill"], check=False, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
 

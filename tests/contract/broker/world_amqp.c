@@ -129,7 +129,7 @@ struct world *world_new(void)
         (void)snprintf(world->uri, sizeof world->uri, "%s", given);
     } else {
         char port[16];
-        world->port = 20000 + (int)(getpid() % 1400) * 2;
+        world->port = 20000 + (int)(getpid() % 600) * 2; /* TLS: the next one */
         (void)snprintf(world->directory, sizeof world->directory, "/tmp/cheops-broker-XXXXXX");
         assert_non_null(mkdtemp(world->directory));
         (void)snprintf(world->uri, sizeof world->uri, "amqp://guest:guest@127.0.0.1:%d/%%2F",
