@@ -117,9 +117,11 @@ static int set_up(const struct chp_spool_job *job, int output)
 {
     sigset_t none;
     (void)sigemptyset(&none);
-    for (int number = 1; number < NSIG; number++) {
-        (void)signal(number, SIG_DFL); /* what was ignored would stay so in the command */
-    }
+    /* What the runner ignores would stay ignored in the command; the agent's own were reset before
+     * the runner. */
+    (void)signal(SIGHUP, SIG_DFL);
+    (void)signal(SIGINT, SIG_DFL);
+    (void)signal(SIGPIPE, SIG_DFL);
     if (setsid() < 0 || sigprocmask(SIG_SETMASK, &none, NULL) != 0) {
         return -1;
     }
