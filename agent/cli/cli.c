@@ -67,6 +67,7 @@ size_t cli__columns(size_t *rows)
     return known ? size.ws_col : WIDTH_DEFAULT;
 }
 
+CHP_PRINTF(2, 0)
 static void say(const char *prefix, const char *format, va_list args)
 {
     (void)fflush(stdout);

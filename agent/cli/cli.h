@@ -80,8 +80,7 @@ void cli__print_output(const struct cli *cli, const char *output, bool cut);
 /* For text that is printed within a line: control characters escaped, in the arena; NULL stays
  * NULL. */
 const char *cli__clean(struct cli *cli, const char *text);
-/* Value of an option that is a duration; fallback when it was not given. CLI_USAGE when it is bad.
- */
+/* Value of an option that is a duration; fallback_ms when not given. CLI_USAGE when it is bad. */
 int cli__duration(struct cli *cli, enum cli_opt option, uint64_t fallback_ms,
                   uint64_t *ms) CHP_MUST_CHECK;
 /* The same for a whole number up to 2^53. */

@@ -62,10 +62,11 @@ static void print_dump(const uint8_t *data, size_t len)
 static void print_body(const char *base64)
 {
     size_t len = base64 == NULL ? 0 : strlen(base64);
-    uint8_t *data = chp_alloc(len + 4);
-    int decoded = len % 4 != 0 || len > INT32_MAX
-                      ? -1
-                      : EVP_DecodeBlock(data, (const unsigned char *)base64, (int)len);
+    if (len < 4 || len % 4 != 0 || len > INT32_MAX) {
+        return;
+    }
+    uint8_t *data = chp_alloc(len);
+    int decoded = EVP_DecodeBlock(data, (const unsigned char *)base64, (int)len);
     if (decoded > 0) {
         size_t padding = (base64[len - 1] == '=' ? 1 : 0) + (base64[len - 2] == '=' ? 1 : 0);
         (void)printf("\n");

@@ -14,23 +14,20 @@ const struct cli_command cli__commands[] = {
     {.name = "exec",
      .operands = "-- COMMAND [ARGUMENT…]",
      .summary = "run a command on every site of the scope",
-     .details = "The command is run as it is, without a shell, on each site that the scope names, "
-                "in an order that all "
-                "sites agree on for the same resource. The scope is needed when the resource is "
-                "created, not again. "
-                "{NAME} in the command becomes the path of the file that --file NAME=PATH sent "
-                "along; {{ is a brace.",
+     .details = "The command is run as it is, without a shell, on each site that the scope "
+                "names, in an order that all sites agree on for the same resource. The scope "
+                "is needed when the resource is created, not again. {NAME} in the command "
+                "becomes the path of the file that --file NAME=PATH sent along; {{ is a "
+                "brace.",
      .options = REQUEST_OPTIONS | BIT(FILE),
      .takes_command = true,
-     .complete = CLI_COMPLETE_NOTHING,
      .run = cli__cmd_exec},
     {.name = "http",
      .operands = "METHOD SERVICE/PATH",
      .summary = "send a REST request to a service on every site of the scope",
      .details = "Each site sends the request to its own instance of the service, as its "
-                "configuration names it. A body "
-                "given with --data has the type application/json unless -H 'Content-Type: …' says "
-                "otherwise.",
+                "configuration names it. A body given with --data has the type "
+                "application/json unless -H 'Content-Type: …' says otherwise.",
      .options = REQUEST_OPTIONS | BIT(HEADER) | BIT(DATA),
      .operands_min = 2,
      .operands_max = 2,
@@ -39,9 +36,8 @@ const struct cli_command cli__commands[] = {
      .operands = "-- COMMAND [ARGUMENT…] | --http METHOD SERVICE/PATH",
      .summary = "run a reading command on every site of a resource, compare the outputs",
      .details = "Nothing is recorded. Outputs stand side by side where the terminal is wide "
-                "enough, below each other "
-                "otherwise. Sites whose output is not that of most are marked; sites that did not "
-                "answer are named.",
+                "enough, below each other otherwise. Sites whose output is not that of most "
+                "are marked; sites that did not answer are named.",
      .options = BIT(ID) | BIT(TIMEOUT) | BIT(HTTP) | BIT(HEADER) | BIT(DATA),
      .operands_max = 2,
      .takes_command = true,
@@ -64,8 +60,7 @@ const struct cli_command cli__commands[] = {
      .operands = "ID",
      .summary = "wait for the sites of an operation",
      .details = "Shows what is known and then each answer as it comes, as exec does. Without "
-                "--timeout it waits until "
-                "every site has answered.",
+                "--timeout it waits until every site has answered.",
      .options = BIT(TIMEOUT),
      .operands_min = 1,
      .operands_max = 1,
@@ -102,9 +97,9 @@ const struct cli_command cli__commands[] = {
     {.name = "events",
      .operands = "",
      .summary = "what happened at this site, from a number on",
-     .details = "Events are numbered without gaps. --after N replays what followed N; --follow "
-                "goes on with what happens "
-                "from now on, or from N on, and survives a restart of the agent.",
+     .details = "Events are numbered without gaps. --after N replays what followed N; "
+                "--follow goes on with what happens from now on, or from N on, and survives a "
+                "restart of the agent.",
      .options = BIT(AFTER) | BIT(LIMIT) | BIT(FOLLOW),
      .run = cli__cmd_events},
     {.name = "scope explain",

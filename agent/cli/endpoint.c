@@ -48,13 +48,14 @@ static const char *config_path(const char *name, struct chp_arena *arena)
 static int read_file(const char *path, struct chp_arena *arena, char **text, mode_t *mode,
                      struct chp_error *error)
 {
+    char *data = chp_arena_alloc(arena, FILE_MAX_BYTES + 1);
+    *text = data;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return chp_error_set(error, errno == ENOENT ? CHP_ENOTFOUND : CHP_EINVAL,
                              "cannot read %s: %s", path, strerror(errno));
     }
     struct stat info = {0};
-    char *data = chp_arena_alloc(arena, FILE_MAX_BYTES + 1);
     ssize_t len = fstat(fd, &info) == 0 ? read(fd, data, FILE_MAX_BYTES) : -1;
     int saved = errno;
     (void)close(fd);
@@ -62,7 +63,6 @@ static int read_file(const char *path, struct chp_arena *arena, char **text, mod
         return chp_error_set(error, CHP_EINVAL, "cannot read %s: %s", path, strerror(saved));
     }
     *mode = info.st_mode;
-    *text = data;
     return 0;
 }
 
@@ -76,8 +76,7 @@ static int refuse_open_file(const char *path, mode_t mode, struct chp_error *err
                      (unsigned)(mode & 0777), path);
 }
 
-/* The next line that is not empty and not a comment, trimmed and NUL-terminated; NULL at the end.
- */
+/* The next line that is not empty and no comment, trimmed and terminated; NULL at the end. */
 static char *next_line(char **cursor)
 {
     while (**cursor != 0) {

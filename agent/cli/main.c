@@ -43,7 +43,8 @@ static int run(struct cli *cli, int argc, char *const *argv)
     cli->client = cli__client_new(&endpoint);
     int exit_code = cli->args.command->run(cli);
     cli__client_free(cli->client);
-    return exit_code;
+    /* Ctrl-C while a file was read looks like one that cannot be. */
+    return exit_code == CLI_USAGE && cli__interrupted() ? CLI_INTERRUPTED : exit_code;
 }
 
 int main(int argc, char **argv)

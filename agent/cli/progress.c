@@ -140,9 +140,20 @@ static void add_trouble(const struct cli_progress *progress, const struct row *r
     }
 }
 
-static uint64_t row_elapsed_ms(const struct cli_progress *progress, const struct row *row)
+/* How long it took; how long it has been waited for, in tenths of a second, since more only
+ * flickers. */
+static void add_elapsed(const struct cli_progress *progress, const struct row *row,
+                        struct chp_buf *out)
 {
-    return row->answer > 0 ? row->elapsed_ms : chp_clock_mono_ms() - progress->start_ms;
+    uint64_t waited_ms = chp_clock_mono_ms() - progress->start_ms;
+    if (row->answer > 0) {
+        cli__duration_format(row->elapsed_ms, out);
+    } else if (waited_ms < 10 * 1000) {
+        chp_buf_printf(out, "%u.%u s", (unsigned)(waited_ms / 1000),
+                       (unsigned)(waited_ms % 1000 / 100));
+    } else {
+        cli__duration_format(waited_ms, out);
+    }
 }
 
 /* State on the left, time on the right. */
@@ -150,7 +161,7 @@ static void add_answer(const struct cli_progress *progress, const struct row *ro
                        struct chp_buf *out)
 {
     struct chp_buf elapsed = {0};
-    cli__duration_format(row_elapsed_ms(progress, row), &elapsed);
+    add_elapsed(progress, row, &elapsed);
     size_t used = strlen(row->state) + elapsed.len;
     chp_buf_printf(out, "%s%*s%s", row->state, used < width ? (int)(width - used) : 1, "",
                    chp_buf_text(&elapsed));
@@ -217,7 +228,7 @@ static size_t answer_width(const struct cli_progress *progress)
     size_t width = ANSWER_WIDTH;
     for (size_t i = 0; i < progress->row_count; i++) {
         struct chp_buf elapsed = {0};
-        cli__duration_format(row_elapsed_ms(progress, &progress->rows[i]), &elapsed);
+        add_elapsed(progress, &progress->rows[i], &elapsed);
         size_t own = strlen(progress->rows[i].state) + 1 + elapsed.len;
         width = own > width ? own : width;
         chp_buf_deinit(&elapsed);

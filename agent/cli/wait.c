@@ -178,6 +178,18 @@ int cli__watch(struct cli *cli, const char *operation, uint64_t timeout_ms)
     return exit_code;
 }
 
+static void warn_of(struct cli *cli, const json_t *accepted)
+{
+    const char *warning = cli__text(accepted, "warning");
+    if (warning != NULL) {
+        cli__warn("%s", cli__clean(cli, warning));
+    }
+    /* Not when this very invocation had to ask twice. */
+    if (cli__given(&cli->args, OPT_KEY) && json_is_true(json_object_get(accepted, "duplicate"))) {
+        cli__warn("the key was used before: nothing new runs, this is what came of it");
+    }
+}
+
 static int submit_only(struct cli *cli, struct cli_request *request)
 {
     json_t *accepted = NULL;
@@ -186,10 +198,7 @@ static int submit_only(struct cli *cli, struct cli_request *request)
     if (exit_code != CLI_OK) {
         return exit_code;
     }
-    const char *warning = cli__text(accepted, "warning");
-    if (warning != NULL) {
-        cli__warn("%s", cli__clean(cli, warning));
-    }
+    warn_of(cli, accepted);
     const char *operation = cli__text(accepted, "operation");
     if (cli->json) {
         cli__print_json(accepted);
@@ -207,10 +216,7 @@ static bool submit_on_line(void *user, const char *line, size_t len)
     bool first = cli__progress_operation(wait->progress) == NULL;
     if (first) {
         json_t *accepted = json_loadb(line, len, 0, NULL);
-        const char *warning = cli__text(accepted, "warning");
-        if (warning != NULL) {
-            cli__warn("%s", cli__clean(wait->cli, warning));
-        }
+        warn_of(wait->cli, accepted);
         json_decref(accepted);
     }
     return wait_on_line(wait, line, len);

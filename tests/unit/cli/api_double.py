@@ -118,7 +118,7 @@ class Api:
         self.members = ["Nantes", "Paris", "Rennes"]
         self.script = [(0, result(site)) for site in self.members]
         self.watch_script = None
-        self.warning = None
+        self.warning, self.duplicate = None, False
         self.blobs = {}
         self.event_script = []
         self.routes = [
@@ -146,7 +146,7 @@ class Api:
 
     def accepted(self):
         return {"operation": OPERATION, "resource": "greeting", "scope": " & ".join(self.members),
-                "members": self.members, "duplicate": False, "warning": self.warning}
+                "members": self.members, "duplicate": self.duplicate, "warning": self.warning}
 
     def completed(self, lines):
         failed = [line["site"] for line in lines if line["state"] != "done"]

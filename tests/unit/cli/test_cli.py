@@ -17,6 +17,7 @@ import termios
 import threading
 import time
 
+import jsonschema
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
@@ -27,11 +28,42 @@ SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "..")
 EXEC = ["exec", "--id", "greeting", "--type", "set", "--scope", "Nantes & Paris & Rennes"]
 
 
+OPENAPI = json.load(open(os.path.join(SOURCE, "schema", "openapi.json")))
+
+
+def conforms(value, name):
+    jsonschema.Draft202012Validator(dict(OPENAPI, **{"$ref": f"#/components/schemas/{name}"})).validate(value)
+
+
+def check_request(request):
+    """What the client asks must be in the API's description."""
+    for template, calls in OPENAPI["paths"].items():
+        call = calls.get(request.method.lower())
+        if call and re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), request.path):
+            known = {p["name"] for p in (OPENAPI["components"]["parameters"][p["$ref"].split("/")[-1]] if "$ref" in p
+                                         else p for p in call.get("parameters", []))}
+            assert set(request.query) <= known, (template, request.query)
+            body = call.get("requestBody", {}).get("content", {}).get("application/json")
+            if body:
+                conforms(request.json, body["schema"]["$ref"].split("/")[-1])
+            return
+    raise AssertionError(f"{request.method} {request.path} is not in the API's description")
+
+
 @pytest.fixture
 def api():
     double = Api()
     yield double
     double.close()
+    for request in double.requests:
+        check_request(request)
+
+
+def test_the_double_speaks_as_the_agent_does(api):
+    conforms(api.accepted(), "Accepted")
+    conforms(dict(result("Nantes"), answered=1, members=3), "ResultLine")
+    conforms(dict(result("Nantes", "failed", reason="x"), answered=1, members=3), "ResultLine")
+    conforms(api.completed([result("Nantes"), result("Paris", "failed")]), "CompletedLine")
 
 
 @pytest.fixture
@@ -124,6 +156,22 @@ def test_exec_warning_goes_to_stderr(api, env):
     for more in ([], ["--no-wait"]):
         done = run(env, *EXEC, *more, "--", "true")
         assert (done.returncode, done.stderr) == (0, b"cheops: warning: the matrix does not decide yet\n")
+
+
+def test_exec_says_that_its_key_was_used(api, env):
+    api.duplicate = True
+    assert ok(env, *EXEC, "--no-wait", "--", "true") == OPERATION + "\n"
+    done = run(env, *EXEC, "--key", "k", "--", "true")
+    assert done.returncode == 0 and b"key was used before" in done.stderr
+
+
+def test_interrupt_while_standard_input_is_read(env):
+    child = subprocess.Popen([CHEOPS, *EXEC, "--file", "f=-", "--", "true"], env=env, stdin=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(5) == 130
+    child.communicate()
 
 
 def test_exec_timeout(api, env):
