@@ -30,8 +30,8 @@ int gateway__base64_decode(const char *text, size_t len, struct chp_buf *out)
     }
     uint32_t bits = 0;
     for (size_t i = 0; i < len; i++) {
-        const char *at = i < len - padding ? memchr(alphabet, text[i], 64) : alphabet;
-        if (at == NULL) {
+        const char *at = i < len - padding ? strchr(alphabet, text[i]) : alphabet;
+        if (at == NULL || *at == '\0') {
             return CHP_EMALFORMED;
         }
         bits = bits << 6 | (uint32_t)(at - alphabet);

@@ -52,15 +52,15 @@ struct gateway_exchange *gateway__exchange_of(void *user)
 void gateway__refuse(struct gateway_exchange *exchange, int status, int code, const char *format,
                      ...)
 {
-    if (exchange->refused_status != 0) {
-        return;
-    }
+    char text[CHP_ERROR_TEXT_BYTES];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(exchange->refusal.text, sizeof exchange->refusal.text, format, args);
+    (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    exchange->refusal.code = code;
-    exchange->refused_status = status != 0 ? status : chp_error_http_status(code);
+    if (exchange->refused_status == 0) {
+        (void)chp_error_set(&exchange->refusal, code, "%s", text);
+        exchange->refused_status = status != 0 ? status : chp_error_http_status(code);
+    }
 }
 
 /* --- the end

@@ -18,8 +18,8 @@ static char *host_of_listen(const char *listen)
 {
     const char *colon = strrchr(listen, ':');
     size_t len = colon != NULL ? (size_t)(colon - listen) : strlen(listen);
-    char *host = chp_alloc(len + 1);
-    memcpy(host, listen, len);
+    char *host = chp_strdup(listen);
+    host[len] = '\0';
     return host;
 }
 

@@ -76,7 +76,6 @@ static void connection_adopt(struct gateway_connection *connection)
     bufferevent_event_cb on_event = NULL;
     void *evcon = NULL;
     bufferevent_getcb(connection->bev, NULL, NULL, &on_event, &evcon);
-    chp_list_remove(&connection->node);
     (void)bufferevent_decref(connection->bev);
     if (on_event == NULL) {
         connection_free(connection);
@@ -94,6 +93,15 @@ static void connection_adopt(struct gateway_connection *connection)
     }
     connection->surplus = door->connection_count > door->connections_max;
     gateway__exchange_open(connection);
+}
+
+static void adopt_fresh(struct chp_http_door *door)
+{
+    CHP_LIST_FOREACH_SAFE(&door->fresh, node, following)
+    {
+        chp_list_remove(node);
+        connection_adopt(CHP_CONTAINER(node, struct gateway_connection, node));
+    }
 }
 
 /* A new connection is about to be made. */
@@ -152,10 +160,7 @@ static void door_on_settle(evutil_socket_t fd, short what, void *user)
     struct chp_http_door *door = user;
     (void)fd;
     (void)what;
-    while (!chp_list_empty(&door->fresh)) {
-        connection_adopt(
-            CHP_CONTAINER(chp_list_first(&door->fresh), struct gateway_connection, node));
-    }
+    adopt_fresh(door);
     for (struct chp_list *node = chp_list_first(&door->touched); node != NULL;
          node = chp_list_first(&door->touched)) {
         chp_list_remove(node);
@@ -277,12 +282,14 @@ static bool parse_address(const char *text, struct sockaddr_storage *address, in
 
 static unsigned bound_port(struct evconnlistener *listener)
 {
-    struct sockaddr_storage address = {0};
+    /* The port is at the same place in both families. */
+    struct sockaddr_in6 address = {0};
     socklen_t size = sizeof address;
-    CHP_ASSERT(getsockname(evconnlistener_get_fd(listener), (struct sockaddr *)&address, &size) ==
-               0);
-    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                               : ((struct sockaddr_in *)&address)->sin_port);
+    static_assert(
+        offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port), "");
+    int rc = getsockname(evconnlistener_get_fd(listener), (struct sockaddr *)&address, &size);
+    CHP_ASSERT(rc == 0);
+    return ntohs(address.sin6_port);
 }
 
 static int listen_tcp(struct chp_http_door *door, const char *text, struct chp_error *error)
@@ -418,10 +425,7 @@ void chp_http_door_free(struct chp_http_door *door)
     if (door == NULL) {
         return;
     }
-    while (!chp_list_empty(&door->fresh)) {
-        connection_adopt(
-            CHP_CONTAINER(chp_list_first(&door->fresh), struct gateway_connection, node));
-    }
+    adopt_fresh(door);
     if (door->socket_path != NULL) {
         (void)unlink(door->socket_path);
     }

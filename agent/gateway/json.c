@@ -384,7 +384,8 @@ static int read_files(const struct chp_agent_port *port, const json_t *value,
         if (rc != 0) {
             return rc;
         }
-        for (size_t k = 0; k < i; k++) {
+        CHP_ASSERT(file->name != NULL);
+        for (size_t k = 0; k < request->file_count; k++) {
             if (strcmp(request->files[k].name, file->name) == 0) {
                 return chp_error_set(error, CHP_EINVAL, "file %s is given twice", file->name);
             }

@@ -270,7 +270,7 @@ static void big_files_of_a_form_become_blobs(void **state)
                "Content-Type: multipart/form-data; boundary=XyZ\r\n"
                "Content-Length: %zu\r\n\r\n%s",
                strlen(head) + 4 * begin_len + 3 * (SMALL + 2) + BIG + 2 + strlen(END), head);
-    for (char name = 'a'; name <= 'c'; name++) {
+    for (int name = 'a'; name <= 'c'; name++) {
         client_say(f->client,
                    "--XyZ\r\nContent-Disposition: form-data; name=%c; filename=x\r\n\r\n", name);
         client_send(f->client, content, SMALL);

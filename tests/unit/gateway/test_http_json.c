@@ -106,7 +106,7 @@ static void files_inline_and_by_hash(void **state)
     struct made *made = *state;
     made->agent.blob_known = true;
     expect_made(made, "{" HEAD ", \"command\": [\"x\"], \"files\": [{\"name\": \"a\", "
-                               "\"content_base64\": \"aGk=\"}, {\"name\": "
+                      "\"content_base64\": \"aGk=\"}, {\"name\": "
                       "\"b\", \"sha256\": "
                       "\"8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4\"}]}");
     assert_int_equal(made->request.file_count, 2);
@@ -174,7 +174,7 @@ static void what_is_wrong_is_named(void **state)
                    CHP_EINVAL, "POST /v1/blobs first");
     expect_refused(made,
                    "{" HEAD ", \"command\": [\"x\"], \"files\": [{\"name\": \"x\", "
-                            "\"content_base64\": \"\"}, {\"name\": "
+                   "\"content_base64\": \"\"}, {\"name\": "
                    "\"x\", \"content_base64\": \"\"}]}",
                    CHP_EINVAL, "twice");
     expect_refused(
@@ -186,11 +186,11 @@ static void what_is_wrong_is_named(void **state)
                    "\"method\" is missing");
     expect_refused(made,
                    "{" HEAD ", \"http\": {\"service\": \"a\", \"method\": \"GET\", \"headers\": "
-                            "{\"A\": \"b\\r\\nC: d\"}}}",
+                   "{\"A\": \"b\\r\\nC: d\"}}}",
                    CHP_EINVAL, "header \"A\"");
     expect_refused(made,
                    "{" HEAD ", \"http\": {\"service\": \"a\", \"method\": \"GET\", \"body\": \"\", "
-                            "\"body_file\": \"x\"}}",
+                   "\"body_file\": \"x\"}}",
                    CHP_EINVAL, "one of body");
 }
 
