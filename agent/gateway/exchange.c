@@ -63,9 +63,7 @@ void gateway__refuse(struct gateway_exchange *exchange, int status, int code, co
     }
 }
 
-/* --- the end
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the end ----------------------------------------------------------------------------- */
 
 static void let_go(struct gateway_exchange *exchange)
 {
@@ -125,9 +123,7 @@ static void answer_on_sent(struct evhttp_request *request, void *user)
     retire(exchange);
 }
 
-/* --- the head
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- the head ---------------------------------------------------------------------------- */
 
 static const char *header(const struct gateway_exchange *exchange, const char *name)
 {
@@ -276,9 +272,7 @@ static int head_on_read(struct evhttp_request *request, void *user)
     return 0;
 }
 
-/* --- the body
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- the body ---------------------------------------------------------------------------- */
 
 static int body_take(struct gateway_exchange *exchange, const void *data, size_t len,
                      struct chp_error *error)
@@ -328,9 +322,7 @@ static void body_on_read(struct evhttp_request *request, void *user)
     }
 }
 
-/* --- the whole
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- the whole --------------------------------------------------------------------------- */
 
 /* Learns of a client that hangs up while it waits; what it sends meanwhile stays unread. */
 static void detect_close(struct gateway_connection *connection)

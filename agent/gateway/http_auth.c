@@ -74,9 +74,7 @@ bool gateway__peer_allowed(const struct gateway_policy *policy, unsigned uid)
     return allowed;
 }
 
-/* --- from where
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- from where -------------------------------------------------------------------------- */
 
 static const char *header(const struct gateway_exchange *exchange, const char *name)
 {
@@ -133,9 +131,7 @@ int gateway__check_origin(struct gateway_exchange *exchange)
     return exchange->refusal.code;
 }
 
-/* --- who
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- who --------------------------------------------------------------------------------- */
 
 /* Looks at every token and every byte, so that the time taken tells nothing. */
 static const char *principal_of(const struct gateway_policy *policy, const char *token)

@@ -13,9 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- reading ----------------------------------------------------------------------------- */
 
 static size_t depth_of(const char *text, size_t len)
 {
@@ -137,9 +135,7 @@ static int read_deadline(const json_t *object, uint64_t *deadline_ms, struct chp
     return 0;
 }
 
-/* --- payloads
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- payloads ---------------------------------------------------------------------------- */
 
 static struct chp_bytes to_arena(struct chp_buf *buf, struct chp_arena *arena)
 {
@@ -287,9 +283,7 @@ static int read_payload(const json_t *body, struct chp_arena *arena, const char 
                            : read_http(http, arena, payload, error);
 }
 
-/* --- files
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------- */
 
 static int store_blob(const struct chp_agent_port *port, struct chp_bytes content,
                       struct chp_file *file, struct chp_error *error)
@@ -395,9 +389,7 @@ static int read_files(const struct chp_agent_port *port, const json_t *value,
     return 0;
 }
 
-/* --- requests
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- requests ---------------------------------------------------------------------------- */
 
 int gateway__config_text(const json_t *config, struct chp_arena *arena, const char **text,
                          struct chp_error *error)
@@ -469,9 +461,7 @@ int gateway__show_from_json(const json_t *body, struct chp_arena *arena, struct 
     return rc != 0 ? rc : read_payload(body, arena, &show->driver, &show->payload, error);
 }
 
-/* --- answers
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- answers ----------------------------------------------------------------------------- */
 
 json_t *gateway__json_text(const char *text)
 {

@@ -37,8 +37,7 @@ struct gateway_multipart {
     struct chp_error failure;
 };
 
-/* --- parameters of a header
- * --------------------------------------------------------------------------------------- */
+/* --- parameters of a header -------------------------------------------------------------- */
 
 static const char *skip_blanks(const char *at)
 {
@@ -146,8 +145,7 @@ void gateway__multipart_free(struct gateway_multipart *parser)
     }
 }
 
-/* --- a part's header
- * ---------------------------------------------------------------------------------------------- */
+/* --- a part's header --------------------------------------------------------------------- */
 
 static int begin_part(struct gateway_multipart *parser, const char *disposition,
                       struct chp_error *error)
@@ -239,9 +237,7 @@ static int take_header_byte(struct gateway_multipart *parser, uint8_t byte, stru
     return rc;
 }
 
-/* --- content
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- content ----------------------------------------------------------------------------- */
 
 static int emit(struct gateway_multipart *parser, const void *data, size_t len,
                 struct chp_error *error)
@@ -317,9 +313,7 @@ static int take_line_byte(struct gateway_multipart *parser, uint8_t byte, struct
     return 0;
 }
 
-/* --- the whole
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- the whole --------------------------------------------------------------------------- */
 
 static int step(struct gateway_multipart *parser, const uint8_t *data, size_t len, size_t *taken,
                 struct chp_error *error)

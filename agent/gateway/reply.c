@@ -86,9 +86,7 @@ void gateway__reply_allow(struct gateway_exchange *exchange)
     evhttp_send_reply(exchange->request, 204, NULL, NULL);
 }
 
-/* --- streams
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- streams ----------------------------------------------------------------------------- */
 
 void gateway__stream_start(struct gateway_exchange *exchange, const char *content_type)
 {

@@ -101,9 +101,7 @@ static size_t answered_count(const struct watch *watch)
     return count;
 }
 
-/* --- the languages
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the languages ----------------------------------------------------------------------- */
 
 static void write_line(struct watch *watch, const char *name, json_t *line)
 {
@@ -249,9 +247,7 @@ static void watch_on_timeout(evutil_socket_t fd, short what, void *user)
     finish(watch);
 }
 
-/* --- the sources
- * --------------------------------------------------------------------------------------------------
- */
+/* --- the sources ------------------------------------------------------------------------- */
 
 static bool lags(const struct watch *watch)
 {
@@ -385,9 +381,7 @@ static void ask(struct watch *watch)
                         watch->exchange);
 }
 
-/* --- the beginning
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the beginning ----------------------------------------------------------------------- */
 
 static struct watch *watch_new(struct gateway_exchange *exchange, const struct chp_uuid *operation,
                                const struct gateway_watch_options *options)

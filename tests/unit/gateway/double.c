@@ -16,9 +16,7 @@
 
 static const char *members[] = {"Nantes", "Paris", "Rennes"};
 
-/* --- the agent
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- the agent --------------------------------------------------------------------------- */
 
 static struct double_user *add_user(struct chp_agent *agent, void *user)
 {
@@ -230,9 +228,7 @@ static struct chp_metrics *double_metrics_mutable(struct chp_agent *agent)
     return &agent->metrics;
 }
 
-/* --- its blobs
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- its blobs --------------------------------------------------------------------------- */
 
 struct chp_blob_writer {
     struct chp_agent *agent;
@@ -394,9 +390,7 @@ void double_answer_query(struct chp_agent *agent, const char *json)
     CHP_ASSERT(!"no query is held back");
 }
 
-/* --- the client
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- the client -------------------------------------------------------------------------- */
 
 static void client_on_input(evutil_socket_t fd, short what, void *user)
 {

@@ -34,9 +34,7 @@ static void post_form(struct fixture *f, const char *path, const char *body, int
     post(f, path, "multipart/form-data; boundary=XyZ", body, status, text);
 }
 
-/* --- JSON
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- JSON -------------------------------------------------------------------------------- */
 
 static void an_operation_is_submitted(void **state)
 {
@@ -151,9 +149,7 @@ static void chunks_are_bounded_too(void **state)
     client_free(client);
 }
 
-/* --- blobs
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- blobs ------------------------------------------------------------------------------- */
 
 static size_t resident_kib(void)
 {
@@ -216,9 +212,7 @@ static void a_client_that_hangs_up_leaves_no_blob(void **state)
            "the disk is full");
 }
 
-/* --- forms
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- forms ------------------------------------------------------------------------------- */
 
 static void a_form_becomes_an_operation(void **state)
 {

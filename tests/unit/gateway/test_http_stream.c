@@ -211,9 +211,7 @@ static void the_door_may_close_with_everything_open(void **state)
     client_free(posting);
 }
 
-/* --- watching
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- watching ---------------------------------------------------------------------------- */
 
 #define WATCH                                                                                      \
     "GET /v1/operations/0192f000-0000-7000-8000-000000000001/watch HTTP/1.1\r\n" HEAD "\r\n"
@@ -246,9 +244,7 @@ static void what_cannot_be_watched_is_told(void **state)
     expect(f, WATCH, 503, "the database does not answer");
 }
 
-/* --- the prototype
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the prototype ----------------------------------------------------------------------- */
 
 #define FORM                                                                                       \
     "--X\r\nContent-Disposition: form-data; name=command\r\n\r\nhostname\r\n"                      \
@@ -336,9 +332,7 @@ static void show_compares_the_sites(void **state)
     }
 }
 
-/* --- events
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- events ------------------------------------------------------------------------------ */
 
 static void events_replay_and_go_on(void **state)
 {
