@@ -299,6 +299,17 @@ void cli__print_output(const struct cli *cli, const char *output, bool cut)
     }
 }
 
+const char *cli__reason_beyond(const char *reason, int64_t exit_code)
+{
+    char known[64];
+    int len = snprintf(known, sizeof known, "exited with status %lld", (long long)exit_code);
+    if (reason == NULL || strncmp(reason, known, (size_t)len) != 0) {
+        return reason;
+    }
+    const char *rest = reason + len;
+    return rest[0] == 0 ? NULL : strncmp(rest, "; ", 2) == 0 ? rest + 2 : reason;
+}
+
 const char *cli__clean(struct cli *cli, const char *text)
 {
     if (text == NULL) {

@@ -77,6 +77,9 @@ void cli__print_json_array(const json_t *array);
 /* Output of a command, each line indented by four columns; bounded and escaped on a terminal. cut:
  * the site cut it. */
 void cli__print_output(const struct cli *cli, const char *output, bool cut);
+/* What a reason says beside an exit code that is shown already; NULL for nothing. Points into
+ * reason. */
+const char *cli__reason_beyond(const char *reason, int64_t exit_code);
 /* For text that is printed within a line: control characters escaped, in the arena; NULL stays
  * NULL. */
 const char *cli__clean(struct cli *cli, const char *text);

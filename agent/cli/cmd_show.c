@@ -87,6 +87,7 @@ static const char *heading(struct cli *cli, const struct answer *answer, const j
     if (answer->answered && json_integer_value(exit_code) > 0) {
         chp_buf_printf(&text, cli__given(&cli->args, OPT_HTTP) ? " status %lld" : " exit %lld",
                        (long long)json_integer_value(exit_code));
+        reason = cli__reason_beyond(reason, json_integer_value(exit_code));
     }
     if (reason != NULL && reason[0] != 0) {
         chp_buf_printf(&text, ": %s", cli__clean(cli, reason));

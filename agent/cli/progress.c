@@ -48,10 +48,11 @@ struct cli_progress {
     size_t drawn_columns; /* width they were drawn for */
 };
 
-struct cli_progress *cli__progress_new(struct cli *cli, bool status)
+struct cli_progress *cli__progress_new(struct cli *cli, const char *operation, bool status)
 {
     struct cli_progress *progress = chp_alloc(sizeof *progress);
     progress->cli = cli;
+    progress->operation = cli__clean(cli, operation);
     progress->status = status;
     progress->live = cli->live && !cli->json;
     progress->start_ms = chp_clock_mono_ms();
@@ -130,13 +131,15 @@ static void add_trouble(const struct cli_progress *progress, const struct row *r
     if (!is_answer(row->state) || strcmp(row->state, "done") == 0) {
         return;
     }
+    const char *reason = row->reason;
     if (row->has_exit) {
         chp_buf_printf(out, progress->status ? " status %lld" : " exit %lld",
                        (long long)row->exit_code);
+        reason = cli__reason_beyond(reason, row->exit_code);
     }
-    if (row->reason != NULL && row->reason[0] != 0) {
+    if (reason != NULL && reason[0] != 0) {
         chp_buf_add_text(out, row->has_exit ? ": " : " ");
-        cli__text_escape(out, row->reason, strlen(row->reason), false);
+        cli__text_escape(out, reason, strlen(reason), false);
     }
 }
 

@@ -11,8 +11,9 @@
 
 struct cli_progress;
 
-/* status: the operation is a REST request, whose exit code is an HTTP status. */
-struct cli_progress *cli__progress_new(struct cli *cli, bool status);
+/* operation: its id, NULL when the agent has yet to give it. status: it is a REST request, whose
+ * exit code is an HTTP status. */
+struct cli_progress *cli__progress_new(struct cli *cli, const char *operation, bool status);
 void cli__progress_free(struct cli_progress *progress);
 
 /* An accepted line, a result line, a completed line or a timeout line; or an operation with its

@@ -165,7 +165,8 @@ int cli__watch(struct cli *cli, const char *operation, uint64_t timeout_ms)
     const char *driver = cli__text(known, "driver");
     struct wait wait = {.cli = cli,
                         .end_ms = timeout_ms == 0 ? UINT64_MAX : chp_clock_mono_ms() + timeout_ms};
-    wait.progress = cli__progress_new(cli, driver != NULL && strcmp(driver, "http") == 0);
+    wait.progress =
+        cli__progress_new(cli, operation, driver != NULL && strcmp(driver, "http") == 0);
     wait.ended = !cli__progress_feed(wait.progress, known);
     json_decref(known);
     struct cli_request request = {0};
@@ -226,7 +227,7 @@ static int submit_and_wait(struct cli *cli, struct cli_request *request, uint64_
                            bool status)
 {
     struct wait wait = {.cli = cli, .end_ms = chp_clock_mono_ms() + timeout_ms + GRACE_MS};
-    wait.progress = cli__progress_new(cli, status);
+    wait.progress = cli__progress_new(cli, NULL, status);
     request->path =
         chp_arena_printf(&cli->arena, "/v1/operations?wait=true&progress=true&timeout_ms=%llu",
                          (unsigned long long)timeout_ms);

@@ -225,6 +225,7 @@ class Api:
         status, value = self.answers[path]
         if value is None:
             handler.send_response(status)
+            handler.send_header("Content-Length", "0")
             handler.end_headers()
         else:
             handler.send_json(status, value)

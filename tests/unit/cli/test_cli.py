@@ -134,6 +134,15 @@ def test_exec_failure_names_exit_reason_and_site(api, env):
     assert f"not done on Paris and Rennes; see: cheops op show {OPERATION}" in done.stderr.decode()
 
 
+@pytest.mark.parametrize("reason, shown", [
+    ("exited with status 3", "exit 3"), ("exited with status 3; output cut", "exit 3: output cut"),
+    ("exited with status 31", "exit 3: exited with status 31"), ("timed out", "exit 3: timed out"), ("", "exit 3")])
+def test_the_exit_code_is_said_once(api, env, reason, shown):
+    api.members = ["Nantes"]
+    api.script = [(0, result("Nantes", "failed", exit_code=3, reason=reason))]
+    assert run(env, *EXEC, "--", "true").stdout.decode() == f"[1/1] Nantes  failed 4 ms {shown}\n"
+
+
 def test_exec_all_options(api, env, tmp_path):
     (tmp_path / "m.json").write_text('{"ResolutionMatrix": []}')
     ok(env, *EXEC, "--level", "none", "--config", str(tmp_path / "m.json"), "--deadline", "5m", "--timeout=1500ms",
@@ -540,6 +549,21 @@ def test_op_watch(api, env):
         "[1/2] Nantes  done   4 ms", "[2/2] Paris   failed 4 ms exit 1"]
     api.watch_script = [(0, "hold")]
     assert "waiting for Paris" in fails(4, env, "op", "watch", "--timeout", "200ms", OPERATION)
+
+
+@pytest.mark.parametrize("operation", [{}, [], 7, None, {"members": [1, None]}, {"members": 3, "sites": [1, {}]},
+                                       {"sites": [{"site": "X", "state": 1}], "members": ["X"]}])
+def test_answers_that_make_no_sense_do_no_harm(api, env, operation):
+    """An agent of another release, or something else on its port."""
+    for path in (f"/v1/operations/{OPERATION}", "/v1/operations", "/v1/resources", "/v1/resources/x", "/v1/sites",
+                 "/v1/dead", "/v1/dead/x", "/v1/doctor", "/v1/scope/explain", "/v1/resources/x/show"):
+        api.answers[path] = (200, operation)
+    api.watch_script = [(0, {"what": "ever"}), (0, {"completed": True})]
+    for args in (["op", "show", OPERATION], ["op", "watch", "--timeout", "1s", OPERATION], ["op", "list"],
+                 ["resource", "list"], ["resource", "show", "x"], ["site", "list"], ["dead", "list"],
+                 ["dead", "show", "x"], ["doctor"], ["scope", "explain", "x"], ["show", "--id", "x", "--", "x"]):
+        for form in ("text", "json"):
+            assert run(env, "-o", form, *args).returncode in (0, 1, 4, 5), args
 
 
 def test_resources(api, env):
