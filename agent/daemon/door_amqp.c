@@ -53,6 +53,141 @@ void door_amqp__notice(struct chp_agent *agent, const char *reply_to, const char
     chp_buf_deinit(&body);
 }
 
+/*
+ * A request whose key was known: its operation is under way or has ended, and whoever asked again
+ * wants to know what came of it. All results are sent when every member has answered, from the
+ * committed state.
+ */
+struct repetition {
+    struct chp_agent *agent;
+    struct chp_uuid operation;
+    char *reply_to;
+    char *correlation_id;
+    bool asking; /* the database */
+    bool again;  /* it has completed meanwhile */
+};
+
+static void repetition_free(struct repetition *repetition)
+{
+    watchers__remove(repetition->agent->watchers, repetition);
+    free(repetition->reply_to);
+    free(repetition->correlation_id);
+    free(repetition);
+}
+
+static const char *text_of(json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+static uint64_t number_of(json_t *object, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+static void tell_site(const struct repetition *repetition, json_t *operation, json_t *site)
+{
+    const char *output = text_of(site, "output");
+    size_t count = json_array_size(json_object_get(operation, "members"));
+    struct chp_notice notice = {
+        .operation = repetition->operation,
+        .resource = text_of(operation, "resource"),
+        .answered = count,
+        .member_count = count,
+        .elapsed_ms = number_of(site, "elapsed_ms"),
+        .ack = {.operation = repetition->operation,
+                .resource = text_of(operation, "resource"),
+                .site = text_of(site, "site"),
+                .run = (uint32_t)number_of(site, "run"),
+                .exit_code = (int32_t)json_integer_value(json_object_get(site, "exit_code")),
+                .reason = text_of(site, "reason"),
+                .output = chp_bytes_of(output == NULL ? "" : output),
+                .output_cut = json_is_true(json_object_get(site, "output_cut")),
+                .unverified = json_is_true(json_object_get(site, "unverified")),
+                .duration_ms = number_of(site, "duration_ms")},
+    };
+    if (chp_state_parse(text_of(site, "state"), &notice.ack.state) == 0) {
+        door_amqp__notice(repetition->agent, repetition->reply_to, repetition->correlation_id,
+                          &notice);
+    }
+}
+
+static void tell_all(const struct repetition *repetition, json_t *operation)
+{
+    size_t index;
+    json_t *site;
+    size_t count = json_array_size(json_object_get(operation, "members"));
+    json_array_foreach(json_object_get(operation, "sites"), index, site)
+    {
+        tell_site(repetition, operation, site);
+    }
+    struct chp_notice notice = {
+        .operation = repetition->operation,
+        .resource = text_of(operation, "resource"),
+        .completed = true,
+        .failed = strcmp(text_of(operation, "state"), "done") != 0,
+        .answered = count,
+        .member_count = count,
+    };
+    door_amqp__notice(repetition->agent, repetition->reply_to, repetition->correlation_id, &notice);
+}
+
+static void repetition_ask(struct repetition *repetition);
+
+static void repetition_on_operation(void *user, int code, const char *json,
+                                    const struct chp_error *error)
+{
+    struct repetition *repetition = user;
+    json_t *operation = json == NULL ? NULL : json_loads(json, 0, NULL);
+    bool completed = json_is_true(json_object_get(operation, "completed"));
+    (void)error;
+    if (completed) {
+        tell_all(repetition, operation);
+    }
+    json_decref(operation);
+    repetition->asking = false;
+    if (!completed && code == 0 && repetition->again) {
+        repetition_ask(repetition);
+    } else if (completed || code != 0 || json == NULL) {
+        repetition_free(repetition); /* on an error the client asks again */
+    }
+}
+
+static void repetition_ask(struct repetition *repetition)
+{
+    char id[CHP_UUID_TEXT_BYTES];
+    const char *params[] = {id};
+    repetition->asking = true;
+    repetition->again = false;
+    chp_uuid_format(&repetition->operation, id);
+    agent_port__vtable.query(repetition->agent, CHP_QUERY_OPERATION, params, 1,
+                             repetition_on_operation, repetition);
+}
+
+static void repetition_on_notice(void *user, const struct chp_notice *notice)
+{
+    struct repetition *repetition = user;
+    repetition->again = notice->completed;
+    if (notice->completed && !repetition->asking) {
+        repetition_ask(repetition);
+    }
+}
+
+static void follow_repetition(const struct waiting *waiting, const struct chp_uuid *operation)
+{
+    struct repetition *repetition = chp_alloc(sizeof *repetition);
+    repetition->agent = waiting->agent;
+    repetition->operation = *operation;
+    repetition->reply_to = chp_strdup(waiting->reply_to);
+    repetition->correlation_id = chp_strdup(waiting->correlation_id);
+    if (watchers__add(repetition->agent->watchers, operation, repetition_on_notice, repetition) !=
+        0) {
+        repetition_free(repetition);
+        return;
+    }
+    repetition_ask(repetition);
+}
+
 static void door_on_reply(void *user, const struct chp_reply *reply)
 {
     struct waiting *waiting = user;
@@ -61,6 +196,9 @@ static void door_on_reply(void *user, const struct chp_reply *reply)
     if (reply->code != 0 && waiting->reply_to == NULL) {
         inbound__dead_item(agent->inbound, waiting->hold, reply->error,
                            chp_buf_bytes(&waiting->body));
+    }
+    if (reply->code == 0 && reply->duplicate && waiting->reply_to != NULL) {
+        follow_repetition(waiting, &reply->id);
     }
     inbound__settle(agent->inbound, waiting->hold);
     chp_buf_deinit(&waiting->body);

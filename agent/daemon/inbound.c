@@ -340,16 +340,19 @@ static void decode_items(struct inbound_messages *inbound, struct message *messa
     }
 }
 
-/* Beats are worth something only now: nothing is kept of them. */
-static void on_beat(struct chp_agent *agent, const struct chp_delivery *delivery)
+/* Beats are worth something only now: nothing is kept of them. False when it is not a beat for this
+ * site. */
+static bool on_beat(struct chp_agent *agent, const struct chp_delivery *delivery)
 {
     struct chp_arena arena = {0};
     struct chp_message message;
     struct chp_item item;
-    int code = chp_message_decode(delivery->body, &arena, &message, NULL);
-    if (code == 0 && check_header(agent, CHP_KEY_BEAT, &message.header, NULL) == 0 &&
-        message.item_count == 1 && chp_item_decode(message.items[0], &arena, &item, NULL) == 0 &&
-        item.kind == CHP_ITEM_BEAT && agent->engine_started) {
+    bool is_beat =
+        delivery->body_bytes == delivery->body.len &&
+        chp_message_decode(delivery->body, &arena, &message, NULL) == 0 &&
+        check_header(agent, CHP_KEY_BEAT, &message.header, NULL) == 0 && message.item_count == 1 &&
+        chp_item_decode(message.items[0], &arena, &item, NULL) == 0 && item.kind == CHP_ITEM_BEAT;
+    if (is_beat && agent->engine_started) {
         struct chp_event event = {.kind = CHP_EVENT_BEAT,
                                   .beat = {.from = message.header.from,
                                            .incarnation = message.header.incarnation,
@@ -358,6 +361,7 @@ static void on_beat(struct chp_agent *agent, const struct chp_delivery *delivery
         give_marks(agent, &message);
     }
     chp_arena_deinit(&arena);
+    return is_beat;
 }
 
 static struct message *take(struct inbound_messages *inbound, const struct chp_delivery *delivery,
@@ -411,8 +415,7 @@ void inbound__on_delivery(void *user, const struct chp_delivery *delivery)
     struct chp_agent *agent = user;
     struct inbound_messages *inbound = agent->inbound;
     agent->metrics.messages_received_total++;
-    if (delivery->inbox == CHP_KEY_BEAT) {
-        on_beat(agent, delivery);
+    if (delivery->inbox == CHP_KEY_BEAT && on_beat(agent, delivery)) {
         chp_broker_ack(agent->broker, delivery->tag);
         return;
     }

@@ -29,7 +29,7 @@ static json_t *self_row(const struct chp_agent *agent)
     json_t *row = json_object();
     json_object_set_new(row, "site", json_string(agent->config->agent.site));
     json_object_set_new(row, "self", json_true());
-    json_object_set_new(row, "link", json_string("self"));
+    json_object_set_new(row, "link", json_null());
     json_object_set_new(row, "state", json_string("up"));
     set_time(row, "since", chp_clock_wall_ms() - (chp_clock_mono_us() - agent->started_us) / 1000);
     set_time(row, "heard_at", chp_clock_wall_ms());
@@ -193,7 +193,7 @@ static json_t *tree(const struct chp_scope *scope)
         json_object_set_new(node, "weight", json_integer(scope->weight));
     }
     if (scope->kind == CHP_SCOPE_AROUND) {
-        json_object_set_new(node, "within_ms", json_integer((json_int_t)scope->duration_ms));
+        json_object_set_new(node, "duration_ms", json_integer((json_int_t)scope->duration_ms));
     }
     if (scope->child_count > 0) {
         json_t *children = json_array();

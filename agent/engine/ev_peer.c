@@ -106,5 +106,9 @@ void engine__on_tick(struct chp_engine *engine, const struct chp_event *event,
             set_up(engine, peer, false, &event->now, effects);
         }
     }
+    void *value;
+    for (const void *at = NULL; (value = chp_map_next(engine->resources, &at, NULL)) != NULL;) {
+        run__tell(engine, value, &event->now, effects);
+    }
     engine__scan_busy(engine, effects);
 }

@@ -63,9 +63,11 @@ static int check_files(const struct chp_request *request, struct chp_error *erro
     return 0;
 }
 
-/* The request's key is known: the same request again, or a conflict. */
+/* The request's key is known: the same request again, or a conflict. row is the resource's, or
+ * NULL. */
 static void answer_known(const struct chp_event *event, const struct chp_sha256 *hash,
-                         const struct chp_uuid *operation, struct chp_effects *effects)
+                         const struct chp_uuid *operation, const struct chp_resource_row *row,
+                         struct chp_effects *effects)
 {
     struct chp_sha256 asked = chp_request_hash(event->request.request);
     if (memcmp(hash->bytes, asked.bytes, sizeof asked.bytes) != 0) {
@@ -73,10 +75,21 @@ static void answer_known(const struct chp_event *event, const struct chp_sha256 
                        "this idempotency key was used for a request with other content", effects);
         return;
     }
+    struct chp_arena *arena = &effects->batch.arena;
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_REPLY);
+    struct chp_reply *reply = &after->reply.reply;
     after->reply.ticket = event->request.ticket;
-    after->reply.reply = (struct chp_reply){
-        .id = *operation, .duplicate = true, .resource = event->request.request->resource};
+    reply->id = *operation;
+    reply->duplicate = true;
+    reply->resource = event->request.request->resource;
+    if (row != NULL) {
+        reply->scope = chp_arena_strdup(arena, row->scope);
+        reply->member_count = row->member_count;
+        reply->members = chp_arena_calloc(arena, row->member_count, sizeof(char *));
+        for (size_t i = 0; i < row->member_count; i++) {
+            reply->members[i] = chp_arena_strdup(arena, row->members[i]);
+        }
+    }
 }
 
 /* Scope as printed, and the members it resolves to; both in the batch's arena. */
@@ -369,7 +382,8 @@ void engine__on_request(struct chp_engine *engine, const struct chp_event *event
     if (request->key_given) {
         const struct recent_key *recent = keys__find(engine, request->principal, request->key);
         if (recent != NULL) {
-            answer_known(event, &recent->hash, &recent->operation, effects);
+            answer_known(event, &recent->hash, &recent->operation,
+                         resource != NULL && resource->exists ? &resource->row : NULL, effects);
             return;
         }
         if (!event->request.key_checked) {
@@ -412,7 +426,8 @@ void engine__on_key(struct chp_engine *engine, const struct chp_event *event,
         engine__free_deferred(deferred);
         if (load->resource_result.key_found) {
             answer_known(&again, &load->resource_result.key_hash,
-                         &load->resource_result.key_operation, effects);
+                         &load->resource_result.key_operation,
+                         load->found ? &load->resource_result.row : NULL, effects);
         } else {
             engine__on_request(engine, &again, effects);
         }

@@ -16,6 +16,7 @@ enum {
     BUSY_PAGE = 256,      /* ids of one CHP_LOAD_BUSY */
     WANT_RANGE_MAX = 256, /* operations asked for, or given, at a time */
     REPAIR_INTERVAL_US = 2000000,
+    RUNNING_TOLD_AFTER_US = 1000000, /* short runs are told by their result alone */
     TRACKED_MAX =
         16384, /* operations of this origin in flight held in memory; the rest is loaded */
 };
@@ -73,6 +74,8 @@ struct pending {
     uint32_t run;
     bool fetching;
     bool fetched;
+    uint64_t started_us; /* running here since */
+    bool running_told;   /* its origin knows that it runs */
 };
 
 enum resource_state { RESOURCE_LOADING, RESOURCE_READY };
@@ -196,6 +199,10 @@ void resource__hold(struct chp_engine *engine, struct resource *resource,
 
 /* run.c: starts the next operation of the resource if one may run. */
 void run__next(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+               struct chp_effects *effects);
+
+/* Tells the origin of a run that takes long that it has started. */
+void run__tell(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
                struct chp_effects *effects);
 
 /* stream.c */

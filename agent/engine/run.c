@@ -59,6 +59,7 @@ static void start(struct chp_engine *engine, struct resource *resource, struct p
     bool resume = pending->state == CHP_STATE_RUNNING;
     struct chp_arena *arena = &effects->batch.arena;
     resource->running = pending;
+    pending->started_us = now->mono_us;
     if (!resume) {
         pending->state = CHP_STATE_RUNNING;
         pending->run++;
@@ -105,4 +106,30 @@ void run__next(struct chp_engine *engine, struct resource *resource, const struc
         return;
     }
     refill(engine, resource, effects);
+}
+
+void run__tell(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+               struct chp_effects *effects)
+{
+    struct pending *pending = resource->running;
+    if (pending == NULL || pending->state != CHP_STATE_RUNNING || pending->running_told ||
+        now->mono_us - pending->started_us < RUNNING_TOLD_AFTER_US) {
+        return;
+    }
+    const char *origin = pending->operation->dot.origin;
+    pending->running_told = true;
+    if (engine__peer(engine, origin) == NULL) {
+        return; /* this site itself, which knows */
+    }
+    struct chp_ack ack = {
+        .operation = pending->operation->id,
+        .resource = resource->row.id,
+        .site = engine->config.site,
+        .incarnation = engine->incarnation,
+        .run = pending->run,
+        .state = CHP_STATE_RUNNING,
+        .exit_code = -1,
+        .started_ms = now->wall_ms - (now->mono_us - pending->started_us) / 1000,
+    };
+    engine__send_ack(engine, origin, &ack, effects);
 }

@@ -226,7 +226,7 @@ static int take_header_byte(struct gateway_multipart *parser, uint8_t byte, stru
     if (!header_complete(&parser->header)) {
         return parser->header.len <= GATEWAY_MULTIPART_HEADER_MAX_BYTES
                    ? 0
-                   : chp_error_set(error, CHP_ETOOBIG,
+                   : chp_error_set(error, CHP_EMALFORMED,
                                    "the header of a part of the form is over %d bytes",
                                    GATEWAY_MULTIPART_HEADER_MAX_BYTES);
     }

@@ -159,7 +159,7 @@ def test_durable_subscriber_resumes_where_it_was(bed, example, rid, tmp_path):
     state = tmp_path / "last-event"
 
     def last():
-        return bed.get("Rennes", "/v1/events?limit=1")["last"]
+        return bed.get("Rennes", "/v1/status")["event_last"]
 
     def follow(count):
         done = example("/usr/bin/python3", EXAMPLES / "python" / "subscribe.py", "--state", str(state), "--queue", rid,

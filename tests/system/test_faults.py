@@ -108,9 +108,10 @@ def test_database_down_is_503_and_nothing_is_lost(broken, rid, shared):
     broken.run_ok(rid, "true")
     with AmqpClient(broken, "Nantes") as client:
         broken.demo("stop", "Nantes", "database")
-        answer = wait_until(lambda: (found := broken.http("Nantes", "POST", "/v1/operations", json={
-            "resource": rid, "type": "set", "command": ["true"]})).status_code == 503 and found, what="503")
-        assert answer.json()["error"]
+        def refusal():
+            answer = broken.http("Nantes", "POST", "/v1/operations", json={"resource": rid, "type": "set", "command": ["true"]})
+            return answer.status_code == 503 and answer.json()["error"]
+        wait_until(refusal, what="503")
         assert broken.cli("exec", "--id", rid, "--type", "set", "--", "true").exit_code == 6
         assert broken.http("Nantes", "GET", "/readyz").status_code == 503
         # What comes from elsewhere waits in the broker, unacked until it is committed.

@@ -56,7 +56,7 @@ def test_exec_form_says_ko(bed, rid):
 def test_exec_form_with_file_and_config(bed, rid, tmp_path):
     (tmp_path / "data.txt").write_text("content of the file\n")
     matrix = json.dumps({"ResolutionMatrix": [{"Before": "set", "After": "set", "Result": "take-one"}]})
-    status, body = curl("-F", "command=cat data.txt; cat {data.txt}", "-F", "sites=Nantes&Paris", "-F", "type=set",
+    status, body = curl("--form-string", "command=cat data.txt; cat {data.txt}", "-F", "sites=Nantes&Paris", "-F", "type=set",
                         "-F", f"config={matrix}", "-F", f"data.txt=@{tmp_path}/data.txt", bed.url("Nantes", f"/exec/{rid}"))
     assert status == 200, body
     lines = [json.loads(line) for line in body.splitlines()]
