@@ -44,7 +44,7 @@ def test_agent_killed_mid_command_runs_it_once(broken, rid, shared):
 
 
 def test_command_that_ends_while_the_agent_is_down_is_answered(broken, rid, shared):
-    operation = start(broken, rid, "sh", "-c", f"sleep 1; echo ran >> {shared}/$CHEOPS_SITE; echo out", site="Rennes",
+    operation = start(broken, rid, "sh", "-c", f"sleep 4; echo ran >> {shared}/$CHEOPS_SITE; echo out", site="Rennes",
                       scope="Nantes & Rennes")
     wait_until(lambda: states(broken, "Rennes", operation)["Nantes"] == "running", what="it runs at Nantes")
     broken.demo("kill", "Nantes", "agent")
