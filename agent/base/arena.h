@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* A bump allocator: everything taken from it dies with it. One per inbound message, one per batch. */
+/* A bump allocator: everything taken from it dies with it. One per inbound message, one per batch.
+ */
 #ifndef CHP_BASE_ARENA_H
 #define CHP_BASE_ARENA_H
 

@@ -15,8 +15,8 @@ struct chp_bytes {
     size_t len;
 };
 
-/* Growable, always NUL-terminated behind len so that text in it can be used as a C string (data is NULL
- * until the first byte). Zero-initialise; chp_buf_deinit is safe on a zeroed one. */
+/* Growable, always NUL-terminated behind len so that text in it can be used as a C string (data is
+ * NULL until the first byte). Zero-initialise; chp_buf_deinit is safe on a zeroed one. */
 struct chp_buf {
     uint8_t *data;
     size_t len;

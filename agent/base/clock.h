@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* The machine's clocks and its randomness. Only the daemon and the adapters call these; the engine gets time in
- * its events. */
+/* The machine's clocks and its randomness. Only the daemon and the adapters call these; the engine
+ * gets time in its events. */
 #ifndef CHP_BASE_CLOCK_H
 #define CHP_BASE_CLOCK_H
 

@@ -17,22 +17,24 @@ enum {
     CHP_WIRE_VERSION_MIN = 1,
 
     /* Requests. */
-    CHP_ID_MAX_BYTES = 200,      /* resource ids, types, keys, principals, services */
-    CHP_TYPE_MAX_BYTES = 64,     /* op types, names of drivers */
-    CHP_SITE_MAX_BYTES = 100,    /* site names; "cheops.<S>.operations" must fit in AMQP's 255 */
-    CHP_SITES_MAX = 256,         /* known sites */
+    CHP_ID_MAX_BYTES = 200,   /* resource ids, types, keys, principals, services */
+    CHP_TYPE_MAX_BYTES = 64,  /* op types, names of drivers */
+    CHP_SITE_MAX_BYTES = 100, /* site names; "cheops.<S>.operations" must fit in AMQP's 255 */
+    CHP_SITES_MAX = 256,      /* known sites */
     CHP_SCOPE_MAX_BYTES = 4096,
     CHP_SCOPE_DEPTH_MAX = 32,
     CHP_SCOPE_NODES_MAX = 1024,
-    CHP_PAYLOAD_MAX_BYTES = 64 * 1024, /* command or REST request without files (design section 3) */
+    CHP_PAYLOAD_MAX_BYTES =
+        64 * 1024, /* command or REST request without files (design section 3) */
     CHP_ARGV_MAX = 1024,
     CHP_FILES_MAX = 64,
     CHP_FILE_NAME_MAX_BYTES = 200,
     CHP_FILE_INLINE_MAX_BYTES = 64 * 1024, /* larger files travel as blobs */
-    CHP_FILES_INLINE_MAX_BYTES = 128 * 1024, /* of one operation together; further ones travel as blobs */
-    CHP_CONFIG_MAX_BYTES = 64 * 1024,        /* a resolution matrix as JSON */
+    CHP_FILES_INLINE_MAX_BYTES =
+        128 * 1024,                   /* of one operation together; further ones travel as blobs */
+    CHP_CONFIG_MAX_BYTES = 64 * 1024, /* a resolution matrix as JSON */
     CHP_MATRIX_ROWS_MAX = 1024,
-    CHP_VECTOR_MAX = 2048, /* (origin, incarnation) pairs of one resource */
+    CHP_VECTOR_MAX = 2048,    /* (origin, incarnation) pairs of one resource */
     CHP_DISPLACES_MAX = 1024, /* ranges of dots that one operation displaces */
     CHP_DEADLINE_DEFAULT_MS = 60 * 1000,
     CHP_DEADLINE_MAX_MS = 24 * 3600 * 1000,
@@ -56,7 +58,8 @@ static_assert(CHP_PAYLOAD_MAX_BYTES + CHP_FILES_INLINE_MAX_BYTES + CHP_CONFIG_MA
                       CHP_SCOPE_MAX_BYTES + CHP_VECTOR_MAX * 64 <
                   CHP_ITEM_MAX_BYTES,
               "an operation with everything at its bound fits in an item");
-static_assert(CHP_OUTPUT_MAX_BYTES + CHP_REASON_MAX_BYTES < CHP_ITEM_MAX_BYTES, "an ack fits in an item");
+static_assert(CHP_OUTPUT_MAX_BYTES + CHP_REASON_MAX_BYTES < CHP_ITEM_MAX_BYTES,
+              "an ack fits in an item");
 static_assert(CHP_CHUNK_BYTES < CHP_ITEM_MAX_BYTES, "a chunk fits in an item");
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Intrusive doubly linked list. A node is in at most one list; an unlinked node points to itself or is zeroed. */
+/* Intrusive doubly linked list. A node is in at most one list; an unlinked node points to itself or
+ * is zeroed. */
 #ifndef CHP_BASE_LIST_H
 #define CHP_BASE_LIST_H
 

@@ -56,8 +56,8 @@ static void add_value(struct chp_buf *line, const char *text)
     chp_buf_add_byte(line, '"');
 }
 
-void chp_log_write(enum chp_log_level level, const char *message, const struct chp_log_field *fields,
-                   size_t count)
+void chp_log_write(enum chp_log_level level, const char *message,
+                   const struct chp_log_field *fields, size_t count)
 {
     if (level < threshold) {
         return;

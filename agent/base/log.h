@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
- * Structured log lines on standard error: a constant message and key=value pairs (logfmt), one line per decision.
+ * Structured log lines on standard error: a constant message and key=value pairs (logfmt), one line
+ * per decision.
  *
  *     chp_log_info("operation accepted", CHP_S("resource", id), CHP_I("n", n));
  *
- * The level and the site name are process-wide, set once by main: the only mutable global of the project beside
- * signal flags, since a log call must be possible everywhere. Never log a secret.
+ * The level and the site name are process-wide, set once by main: the only mutable global of the
+ * project beside signal flags, since a log call must be possible everywhere. Never log a secret.
  */
 #ifndef CHP_BASE_LOG_H
 #define CHP_BASE_LOG_H
@@ -38,7 +39,7 @@ struct chp_log_field {
 void chp_log_setup(enum chp_log_level level, const char *site);
 /* "debug", "info", "warn", "error"; returns 0 or CHP_EINVAL. */
 int chp_log_level_parse(const char *text, enum chp_log_level *level);
-void chp_log_write(enum chp_log_level level, const char *message, const struct chp_log_field *fields,
-                   size_t count);
+void chp_log_write(enum chp_log_level level, const char *message,
+                   const struct chp_log_field *fields, size_t count);
 
 #endif

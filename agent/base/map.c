@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Chained hash table whose nodes also hang in one list in insertion order. Chains instead of open addressing:
- * values are removed while others are being walked, and a node never moves. */
+/* Chained hash table whose nodes also hang in one list in insertion order. Chains instead of open
+ * addressing: values are removed while others are being walked, and a node never moves. */
 #include "base/map.h"
 
 #include "base/list.h"

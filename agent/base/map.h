@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Hash map from byte strings (copied) to pointers (borrowed). Seeded, so that keys cannot be chosen to collide;
- * iteration is in insertion order, so that what depends on it is repeatable. */
+/* Hash map from byte strings (copied) to pointers (borrowed). Seeded, so that keys cannot be chosen
+ * to collide; iteration is in insertion order, so that what depends on it is repeatable. */
 #ifndef CHP_BASE_MAP_H
 #define CHP_BASE_MAP_H
 
@@ -17,8 +17,8 @@ void *chp_map_get(const struct chp_map *map, struct chp_bytes key);
 void *chp_map_put(struct chp_map *map, struct chp_bytes key, void *value);
 /* Returns the value that was there, or NULL. */
 void *chp_map_remove(struct chp_map *map, struct chp_bytes key);
-/* Steps through the values: start with *cursor = NULL; NULL at the end. The value just returned may be removed
- * before the next step, others not. */
+/* Steps through the values: start with *cursor = NULL; NULL at the end. The value just returned may
+ * be removed before the next step, others not. */
 void *chp_map_next(const struct chp_map *map, const void **cursor, struct chp_bytes *key);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Allocation that does not fail: being out of memory logs and aborts (sizes are bounded by the callers). */
+/* Allocation that does not fail: being out of memory logs and aborts (sizes are bounded by the
+ * callers). */
 #ifndef CHP_BASE_MEM_H
 #define CHP_BASE_MEM_H
 

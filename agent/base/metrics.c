@@ -14,8 +14,8 @@ static void add_label(struct chp_buf *out, const char *value)
 static void render_one(struct chp_buf *out, const char *site, const char *name, const char *type,
                        const char *help, double value)
 {
-    chp_buf_printf(out, "# HELP cheops_%s %s\n# TYPE cheops_%s %s\ncheops_%s{site=\"", name, help, name,
-                   type, name);
+    chp_buf_printf(out, "# HELP cheops_%s %s\n# TYPE cheops_%s %s\ncheops_%s{site=\"", name, help,
+                   name, type, name);
     add_label(out, site);
     chp_buf_printf(out, "\"} %.17g\n", value);
 }

@@ -13,7 +13,8 @@
     X(operations_completed_total, counter, "Operations of this origin answered by every member")   \
     X(executions_done_total, counter, "Executions that succeeded at this site")                    \
     X(executions_failed_total, counter, "Executions that failed at this site")                     \
-    X(executions_unverified_total, counter, "Executions that ran in another order than the sequence") \
+    X(executions_unverified_total, counter,                                                        \
+      "Executions that ran in another order than the sequence")                                    \
     X(executions_running, gauge, "Executions running now at this site")                            \
     X(acks_received_total, counter, "Acknowledgements received from other sites")                  \
     X(messages_published_total, counter, "Messages published to the broker")                       \

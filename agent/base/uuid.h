@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* UUID version 7 (RFC 9562): ids of operations. Made from inputs, so that the same events give the same bytes. */
+/* UUID version 7 (RFC 9562): ids of operations. Made from inputs, so that the same events give the
+ * same bytes. */
 #ifndef CHP_BASE_UUID_H
 #define CHP_BASE_UUID_H
 

@@ -181,7 +181,7 @@ static void serve(struct shows *shows, const char *from, const struct chp_show *
     } else {
         code = driver->vtable->check(driver, show->payload, NULL, 0, &error);
     }
-    if (code != 0) {
+    if (driver == NULL || code != 0) {
         struct chp_completion refused = {.operation = show->id,
                                          .state = CHP_STATE_REFUSED,
                                          .exit_code = -1,

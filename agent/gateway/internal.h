@@ -136,7 +136,7 @@ struct gateway_exchange {
     struct chp_blob_writer *writer; /* raw body */
     struct gateway_form *form;
     bool asked;          /* the agent knows this exchange as a user */
-    const char *wanted; /* id of what a query is about, for the sentence that it is not here */
+    const char *wanted;  /* id of what a query is about, for the sentence that it is not here */
     uint64_t written_ms; /* streaming: last write */
     bool heartbeat;      /* streaming: comments when idle */
     void (*on_drained)(struct gateway_exchange *exchange); /* streaming: output is empty */

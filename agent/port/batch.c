@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* Room for one more element of size bytes; the old array stays in the arena until the batch ends. */
+/* Room for one more element of size bytes; the old array stays in the arena until the batch ends.
+ */
 static void *grow(struct chp_arena *arena, void *array, size_t count, size_t *cap, size_t size)
 {
     if (count < *cap) {
@@ -28,8 +29,8 @@ struct chp_write *chp_batch_write(struct chp_batch *batch, enum chp_write_kind k
 
 struct chp_load *chp_batch_load(struct chp_batch *batch, enum chp_load_kind kind)
 {
-    batch->loads =
-        grow(&batch->arena, batch->loads, batch->load_count, &batch->load_cap, sizeof *batch->loads);
+    batch->loads = grow(&batch->arena, batch->loads, batch->load_count, &batch->load_cap,
+                        sizeof *batch->loads);
     struct chp_load *load = &batch->loads[batch->load_count++];
     load->kind = kind;
     return load;

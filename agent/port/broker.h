@@ -1,29 +1,31 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
- * The broker as the daemon sees it: RabbitMQ (broker/amqp_broker.h) or its in-memory twin (broker/mem_broker.h),
- * which keep the same contract (tests/contract/broker).
+ * The broker as the daemon sees it: RabbitMQ (broker/amqp_broker.h) or its in-memory twin
+ * (broker/mem_broker.h), which keep the same contract (tests/contract/broker).
  *
- * One connection publishes, another consumes (a broker alarm blocks publishers only). Nothing blocks; after a loss
- * each connection comes back by itself with backoff and jitter, declares the topology again and goes on.
+ * One connection publishes, another consumes (a broker alarm blocks publishers only). Nothing
+ * blocks; after a loss each connection comes back by itself with backoff and jitter, declares the
+ * topology again and goes on.
  */
 #ifndef CHP_PORT_BROKER_H
 #define CHP_PORT_BROKER_H
 
 #include "wire/item.h"
 
-/* Queues that an agent consumes: cheops.<S>.requests, .operations, .acks, .control, .beats, .bulk. Indexed by the
- * routing key that feeds them. */
+/* Queues that an agent consumes: cheops.<S>.requests, .operations, .acks, .control, .beats, .bulk.
+ * Indexed by the routing key that feeds them. */
 
 struct chp_delivery {
     enum chp_key inbox;
-    uint64_t tag;               /* for ack; carries the connection's generation: a tag of an old one is ignored */
-    struct chp_bytes body;      /* at most CHP_MESSAGE_MAX_BYTES; of a bigger message the first 64 KiB */
-    size_t body_bytes;          /* of the whole message */
+    uint64_t tag; /* for ack; carries the connection's generation: a tag of an old one is ignored */
+    struct chp_bytes body; /* at most CHP_MESSAGE_MAX_BYTES; of a bigger message the first 64 KiB */
+    size_t body_bytes;     /* of the whole message */
     bool redelivered;
-    /* It came to its queue (any but requests) by a way that does not check its sender's topic permission for that key:
-     * an exchange binding, a dead-letter or alternate exchange, a CC header. Not from an agent: dead-letter it. */
+    /* It came to its queue (any but requests) by a way that does not check its sender's topic
+     * permission for that key: an exchange binding, a dead-letter or alternate exchange, a CC
+     * header. Not from an agent: dead-letter it. */
     bool unchecked;
-    const char *reply_to;       /* "" when absent, as the others */
+    const char *reply_to; /* "" when absent, as the others */
     const char *correlation_id;
     const char *message_id;
     const char *content_type;
@@ -33,15 +35,15 @@ enum chp_outcome {
     CHP_OUTCOME_CONFIRMED, /* the broker has it in a queue, durably */
     CHP_OUTCOME_RETURNED,  /* no queue was bound for it */
     CHP_OUTCOME_NACKED,
-    CHP_OUTCOME_LOST,      /* the connection went before the confirm: it may or may not have arrived */
+    CHP_OUTCOME_LOST, /* the connection went before the confirm: it may or may not have arrived */
 };
 
 struct chp_publication {
     const char *exchange; /* "" is the default exchange */
     const char *routing_key;
     struct chp_bytes body;
-    uint64_t token;            /* the caller's, for on_settled */
-    uint64_t expiration_ms;    /* 0: none */
+    uint64_t token;             /* the caller's, for on_settled */
+    uint64_t expiration_ms;     /* 0: none */
     const char *correlation_id; /* or NULL, as the others */
     const char *message_id;
     const char *content_type;
@@ -53,8 +55,9 @@ struct chp_publication {
 
 struct chp_broker_callbacks {
     void *user;
-    /* Both connections are open and the topology is declared; or one was lost (error says why). Publications in
-     * flight are settled as LOST before on_down. While it stays down, on_down comes again when the reason changes. */
+    /* Both connections are open and the topology is declared; or one was lost (error says why).
+     * Publications in flight are settled as LOST before on_down. While it stays down, on_down comes
+     * again when the reason changes. */
     void (*on_up)(void *user);
     void (*on_down)(void *user, const struct chp_error *error);
     void (*on_blocked)(void *user, bool blocked, const char *reason);
@@ -67,13 +70,14 @@ struct chp_broker_callbacks {
 
 /* One dead letter, as listed. */
 struct chp_dead_letter {
-    const char *id; /* stable while it lies in the queue: hex of SHA-256 of message id and body, 16 digits */
+    const char *id; /* stable while it lies in the queue: hex of SHA-256 of message id and body, 16
+                       digits */
     const char *reason;
-    const char *queue;      /* where it was consumed, or "unroutable" */
+    const char *queue; /* where it was consumed, or "unroutable" */
     const char *routing_key;
     const char *exchange;
     const char *message_id;
-    uint64_t at_ms;         /* 0 unknown */
+    uint64_t at_ms; /* 0 unknown */
     struct chp_bytes body;
 };
 
@@ -84,20 +88,21 @@ enum chp_dead_action {
     CHP_DEAD_DROP,    /* removes it */
 };
 
-/* letters (valid during the call) are those that the action concerned; CHP_ENOTFOUND when the id is not there. */
+/* letters (valid during the call) are those that the action concerned; CHP_ENOTFOUND when the id is
+ * not there. */
 typedef void chp_dead_fn(void *user, int code, const struct chp_dead_letter *letters, size_t count,
                          const struct chp_error *error);
 
 struct chp_broker;
 
 struct chp_broker_vtable {
-    /* Copies. 0: it will be settled; CHP_EBUSY: output is full, wait for on_drained; CHP_EUNAVAILABLE: no
-     * connection, or blocked. */
+    /* Copies. 0: it will be settled; CHP_EBUSY: output is full, wait for on_drained;
+     * CHP_EUNAVAILABLE: no connection, or blocked. */
     int (*publish)(struct chp_broker *broker, const struct chp_publication *publication);
     /* Acks the delivery; the adapter joins neighbours to one multiple ack. Order is free. */
     void (*ack)(struct chp_broker *broker, uint64_t tag);
-    /* Stops taking messages from every queue but beats (consumers are cancelled; unacked messages go back), or starts
-     * again. */
+    /* Stops taking messages from every queue but beats (consumers are cancelled; unacked messages
+     * go back), or starts again. */
     void (*pause)(struct chp_broker *broker, bool paused);
     /* At most one at a time (CHP_EBUSY through the callback). id is NULL for CHP_DEAD_LIST. */
     void (*dead)(struct chp_broker *broker, enum chp_dead_action action, const char *id,
@@ -110,7 +115,8 @@ struct chp_broker {
     const struct chp_broker_vtable *vtable; /* first member of every implementation */
 };
 
-static inline int chp_broker_publish(struct chp_broker *broker, const struct chp_publication *publication)
+static inline int chp_broker_publish(struct chp_broker *broker,
+                                     const struct chp_publication *publication)
 {
     return broker->vtable->publish(broker, publication);
 }
@@ -125,8 +131,8 @@ static inline void chp_broker_pause(struct chp_broker *broker, bool paused)
     broker->vtable->pause(broker, paused);
 }
 
-static inline void chp_broker_dead(struct chp_broker *broker, enum chp_dead_action action, const char *id,
-                                   chp_dead_fn *on_done, void *user)
+static inline void chp_broker_dead(struct chp_broker *broker, enum chp_dead_action action,
+                                   const char *id, chp_dead_fn *on_done, void *user)
 {
     broker->vtable->dead(broker, action, id, on_done, user);
 }

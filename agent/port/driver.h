@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
- * A driver turns a payload into calls on the local application (design section 7): start, cancel, exactly one
- * completion per start. Deadline, output bound and operation id are part of every call. Files are given as paths of
- * complete local copies that the driver must not change.
+ * A driver turns a payload into calls on the local application (design section 7): start, cancel,
+ * exactly one completion per start. Deadline, output bound and operation id are part of every call.
+ * Files are given as paths of complete local copies that the driver must not change.
  */
 #ifndef CHP_PORT_DRIVER_H
 #define CHP_PORT_DRIVER_H
@@ -15,12 +15,14 @@ struct chp_run_file {
     struct chp_bytes content;
 };
 
-/* One run of one operation (or of a show: is_show, which leaves nothing behind and is never resumed). */
+/* One run of one operation (or of a show: is_show, which leaves nothing behind and is never
+ * resumed). */
 struct chp_run {
     struct chp_uuid operation;
     uint32_t run;
     bool is_show;
-    bool resume; /* after a restart of the agent: the run may have started, ended, or neither. The driver finds out. */
+    bool resume; /* after a restart of the agent: the run may have started, ended, or neither. The
+                    driver finds out. */
     const char *site;
     const char *resource;
     const char *type;
@@ -34,12 +36,12 @@ struct chp_run {
 struct chp_completion {
     struct chp_uuid operation;
     uint32_t run;
-    enum chp_state state; /* done, failed, refused (policy of this site), or in-doubt */
-    int32_t exit_code;    /* exit status (128 + signal), HTTP status, or -1 */
-    const char *reason;   /* sentence when not done, else NULL */
+    enum chp_state state;    /* done, failed, refused (policy of this site), or in-doubt */
+    int32_t exit_code;       /* exit status (128 + signal), HTTP status, or -1 */
+    const char *reason;      /* sentence when not done, else NULL */
     struct chp_bytes output; /* at most CHP_OUTPUT_MAX_BYTES */
     bool output_cut;
-    uint64_t started_ms;  /* wall clock */
+    uint64_t started_ms; /* wall clock */
     uint64_t duration_ms;
 };
 
@@ -49,11 +51,12 @@ struct chp_driver;
 
 struct chp_driver_vtable {
     const char *name; /* as in payloads' driver: "shell", "http" */
-    /* Checks at the door what would be refused anyway: the payload's form, the allow-list, the service. */
+    /* Checks at the door what would be refused anyway: the payload's form, the allow-list, the
+     * service. */
     int (*check)(struct chp_driver *driver, struct chp_bytes payload, const struct chp_file *files,
                  size_t file_count, struct chp_error *error);
-    /* Copies what it needs of run. on_done is called exactly once, never from inside start. Runs over the driver's
-     * concurrency bound wait inside the driver, in order. */
+    /* Copies what it needs of run. on_done is called exactly once, never from inside start. Runs
+     * over the driver's concurrency bound wait inside the driver, in order. */
     void (*start)(struct chp_driver *driver, const struct chp_run *run, chp_completion_fn *on_done,
                   void *user);
     /* Ends the run early if it is known; on_done is still called (failed, "canceled"). */

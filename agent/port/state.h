@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
- * The state of a site as plain data: what the engine asks to be written and read. schema/README.md describes the
- * tables. A batch is one transaction: its writes in order, then its loads, which see the writes.
+ * The state of a site as plain data: what the engine asks to be written and read. schema/README.md
+ * describes the tables. A batch is one transaction: its writes in order, then its loads, which see
+ * the writes.
  *
  * All pointers in a batch live in its arena (or longer than the batch).
  */
@@ -17,40 +18,41 @@ struct chp_resource_row {
     const char *scope;
     const char **members; /* sorted */
     size_t member_count;
-    struct chp_vector vector;  /* dots held here, contiguously */
-    struct chp_stamp highest;  /* of the operations held here */
-    /* The operation that creates it and comes first in arbitration order: its level, scope and config count. */
+    struct chp_vector vector; /* dots held here, contiguously */
+    struct chp_stamp highest; /* of the operations held here */
+    /* The operation that creates it and comes first in arbitration order: its level, scope and
+     * config count. */
     struct chp_stamp created;
     const char *created_origin;
     struct chp_uuid created_id;
     uint64_t created_ms;
-    const char *config;        /* resolution matrix, checked and completed, as JSON text; or NULL */
+    const char *config; /* resolution matrix, checked and completed, as JSON text; or NULL */
     uint64_t config_version;
     /* Last in arbitration order that was executed here; origin NULL: none. */
     struct chp_stamp executed;
     const char *executed_origin;
     struct chp_uuid executed_id;
-    bool merged;               /* created concurrently on several sites */
+    bool merged; /* created concurrently on several sites */
 };
 
-/* State of one operation at one site, as this site knows it. At the origin there is a row for every member, elsewhere
- * for the site itself. */
+/* State of one operation at one site, as this site knows it. At the origin there is a row for every
+ * member, elsewhere for the site itself. */
 struct chp_execution_row {
-    struct chp_ack ack;       /* all but resource are columns; ack.resource is, too, for the busy index */
-    uint64_t number;          /* of the operation in the stream to ack.site; 0 at the site itself */
-    uint64_t updated_ms;      /* wall clock here */
-    uint64_t elapsed_ms;      /* at the origin: from entering to this answer */
+    struct chp_ack ack; /* all but resource are columns; ack.resource is, too, for the busy index */
+    uint64_t number;    /* of the operation in the stream to ack.site; 0 at the site itself */
+    uint64_t updated_ms; /* wall clock here */
+    uint64_t elapsed_ms; /* at the origin: from entering to this answer */
 };
 
 enum chp_write_kind {
-    CHP_WRITE_SELF,             /* this site's incarnation; replaces */
-    CHP_WRITE_RESOURCE,         /* insert or replace */
-    CHP_WRITE_OPERATION,        /* insert; does nothing when the id is there */
-    CHP_WRITE_EXECUTION,        /* insert or replace by (operation, site), never with a lower run */
-    CHP_WRITE_COMPLETED,        /* the origin's operation has been answered by every member */
-    CHP_WRITE_OUTBOUND,         /* an item waits for a site */
-    CHP_WRITE_STREAM_OUT,       /* a site has committed up to mark: forget the items, keep the mark */
-    CHP_WRITE_STREAM_IN,        /* this site has committed up to mark */
+    CHP_WRITE_SELF,       /* this site's incarnation; replaces */
+    CHP_WRITE_RESOURCE,   /* insert or replace */
+    CHP_WRITE_OPERATION,  /* insert; does nothing when the id is there */
+    CHP_WRITE_EXECUTION,  /* insert or replace by (operation, site), never with a lower run */
+    CHP_WRITE_COMPLETED,  /* the origin's operation has been answered by every member */
+    CHP_WRITE_OUTBOUND,   /* an item waits for a site */
+    CHP_WRITE_STREAM_OUT, /* a site has committed up to mark: forget the items, keep the mark */
+    CHP_WRITE_STREAM_IN,  /* this site has committed up to mark */
     CHP_WRITE_EVENT,
     CHP_WRITE_EVENTS_PUBLISHED, /* up to number */
     CHP_WRITE_KEY,              /* idempotency key; does nothing when it is there */
@@ -67,10 +69,10 @@ struct chp_write {
         struct chp_resource_row resource;
         struct {
             const struct chp_operation *operation;
-            struct chp_bytes item;      /* as its origin encoded it */
-            const char *reply_to;       /* at the origin: where the AMQP door's client listens, or NULL */
+            struct chp_bytes item; /* as its origin encoded it */
+            const char *reply_to; /* at the origin: where the AMQP door's client listens, or NULL */
             const char *correlation_id;
-            uint64_t received_ms;       /* wall clock here */
+            uint64_t received_ms; /* wall clock here */
         } operation;
         struct chp_execution_row execution;
         struct {
@@ -82,51 +84,52 @@ struct chp_write {
             const char *site;
             enum chp_key key;
             uint64_t number;
-            bool is_operation;          /* the item is that of operation, kept once for all sites */
+            bool is_operation; /* the item is that of operation, kept once for all sites */
             struct chp_uuid operation;
-            struct chp_bytes item;      /* otherwise */
+            struct chp_bytes item; /* otherwise */
         } outbound;
         struct {
             const char *site;
             enum chp_key key;
-            uint64_t incarnation;       /* of the sender of the stream */
+            uint64_t incarnation; /* of the sender of the stream */
             uint64_t mark;
-        } stream;                       /* STREAM_OUT and STREAM_IN */
+        } stream; /* STREAM_OUT and STREAM_IN */
         struct {
             uint64_t number;
             uint64_t at_ms;
-            const char *kind;           /* "operation.accepted", ... */
-            const char *resource;       /* or NULL, as the next two */
+            const char *kind;     /* "operation.accepted", ... */
+            const char *resource; /* or NULL, as the next two */
             const struct chp_uuid *operation;
-            const char *site;           /* that it is about */
-            const char *data;           /* JSON object as text */
+            const char *site; /* that it is about */
+            const char *data; /* JSON object as text */
         } event;
         uint64_t events_published;
         struct {
             const char *principal;
             const char *key;
-            struct chp_sha256 hash;     /* chp_request_hash */
+            struct chp_sha256 hash; /* chp_request_hash */
             struct chp_uuid operation;
             uint64_t at_ms;
         } key;
         struct {
             const char *site;
             bool up;
-            uint64_t since_ms;          /* wall clock */
-            uint64_t heard_ms;          /* last contact, wall clock; 0 never */
-            uint64_t round_trip_us;     /* 0 unknown */
+            uint64_t since_ms;      /* wall clock */
+            uint64_t heard_ms;      /* last contact, wall clock; 0 never */
+            uint64_t round_trip_us; /* 0 unknown */
         } peer;
     };
 };
 
 enum chp_load_kind {
-    CHP_LOAD_START,     /* everything that is not per resource */
-    CHP_LOAD_RESOURCE,  /* one resource, its pending operations, and optionally an idempotency key */
-    CHP_LOAD_BUSY,      /* ids of resources with operations that have not ended here, by id, after a given one */
+    CHP_LOAD_START,    /* everything that is not per resource */
+    CHP_LOAD_RESOURCE, /* one resource, its pending operations, and optionally an idempotency key */
+    CHP_LOAD_BUSY,     /* ids of resources with operations that have not ended here, by id, after a
+                          given one */
     CHP_LOAD_OPERATION, /* one operation with its executions */
     CHP_LOAD_OUTBOUND,  /* items of one stream */
     CHP_LOAD_EVENTS,
-    CHP_LOAD_RANGE,     /* items of a range of dots of a resource */
+    CHP_LOAD_RANGE, /* items of a range of dots of a resource */
 };
 
 struct chp_stream_row {
@@ -142,8 +145,8 @@ struct chp_stream_row {
 struct chp_pending_row {
     const struct chp_operation *operation; /* decoded from item */
     struct chp_bytes item;
-    uint64_t arrival;        /* order in which it was stored */
-    enum chp_state state;    /* of the execution here */
+    uint64_t arrival;     /* order in which it was stored */
+    enum chp_state state; /* of the execution here */
     uint32_t run;
 };
 
@@ -164,15 +167,15 @@ struct chp_load {
     enum chp_load_kind kind;
     uint64_t token; /* the caller's, untouched */
     /* What is asked. */
-    const char *resource;       /* RESOURCE, RANGE; BUSY: the id to start after, "" at first */
-    const char *principal;      /* RESOURCE with key */
-    const char *key;            /* or NULL */
-    struct chp_uuid operation;  /* OPERATION */
-    struct chp_range range;     /* RANGE */
-    const char *site;           /* OUTBOUND */
-    enum chp_key stream_key;    /* OUTBOUND */
-    uint64_t after;             /* OUTBOUND, EVENTS: numbers greater than this */
-    size_t limit;               /* rows */
+    const char *resource;      /* RESOURCE, RANGE; BUSY: the id to start after, "" at first */
+    const char *principal;     /* RESOURCE with key */
+    const char *key;           /* or NULL */
+    struct chp_uuid operation; /* OPERATION */
+    struct chp_range range;    /* RANGE */
+    const char *site;          /* OUTBOUND */
+    enum chp_key stream_key;   /* OUTBOUND */
+    uint64_t after;            /* OUTBOUND, EVENTS: numbers greater than this */
+    size_t limit;              /* rows */
     /* The result, in the batch's arena. found is false when there is no such row. */
     bool found;
     struct {
@@ -186,7 +189,8 @@ struct chp_load {
     } start;
     struct {
         struct chp_resource_row row;
-        struct chp_pending_row *pending; /* by arbitration order (level none: by arrival), at most limit */
+        struct chp_pending_row
+            *pending; /* by arbitration order (level none: by arrival), at most limit */
         size_t pending_count;
         size_t pending_total;
         bool key_found;

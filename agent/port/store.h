@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
- * The store as the daemon sees it: PostgreSQL (store/pg_store.h) or its in-memory twin (store/mem_store.h), which
- * keep the same contract (tests/contract/store).
+ * The store as the daemon sees it: PostgreSQL (store/pg_store.h) or its in-memory twin
+ * (store/mem_store.h), which keep the same contract (tests/contract/store).
  *
- * - A batch is one transaction. on_done is called once, never from inside submit: 0 when it has committed (loads
- *   are then filled in); CHP_EUNAVAILABLE when the database is away and the outcome is *unknown*; CHP_EINVAL when
- *   the database refused the data (nothing of it is stored; *error says what).
+ * - A batch is one transaction. on_done is called once, never from inside submit: 0 when it has
+ * committed (loads are then filled in); CHP_EUNAVAILABLE when the database is away and the outcome
+ * is *unknown*; CHP_EINVAL when the database refused the data (nothing of it is stored; *error says
+ * what).
  * - One batch is in flight at a time; submit while busy is a broken invariant.
  * - Nothing blocks. After a loss the store reconnects by itself with backoff and calls on_up.
  */
@@ -33,17 +34,20 @@ bool chp_batch_empty(const struct chp_batch *batch);
 /* Frees what the batch holds, not the batch. */
 void chp_batch_deinit(struct chp_batch *batch);
 
-/* What doors ask; answers are JSON text made by the database from committed state only (shapes: schema/openapi.json).
- * Parameters are text; an empty one means "no filter". */
+/* What doors ask; answers are JSON text made by the database from committed state only (shapes:
+ * schema/openapi.json). Parameters are text; an empty one means "no filter". */
 enum chp_query {
     CHP_QUERY_OPERATION,  /* id -> object */
-    CHP_QUERY_OPERATIONS, /* resource, state, before id, limit -> {"operations": [...]}, newest first */
+    CHP_QUERY_OPERATIONS, /* resource, state, before id, limit -> {"operations": [...]}, newest
+                             first */
     CHP_QUERY_RESOURCE,   /* id -> object */
     CHP_QUERY_RESOURCES,  /* after id, limit -> {"resources": [...]} by id */
     CHP_QUERY_HISTORY,    /* resource id, limit -> {"operations": [...]} in sequence order */
     CHP_QUERY_EVENTS,     /* after number, limit -> {"events": [...], "last": N} */
-    CHP_QUERY_SITES,      /* -> [{"site", "waiting", "oldest_at", "marks": {...}}] for every site with a stream */
-    CHP_QUERY_STATUS,     /* -> {"schema_version", "incarnation", "site", "resources", "operations", ...} */
+    CHP_QUERY_SITES,  /* -> [{"site", "waiting", "oldest_at", "marks": {...}}] for every site with a
+                         stream */
+    CHP_QUERY_STATUS, /* -> {"schema_version", "incarnation", "site", "resources", "operations",
+                         ...} */
 };
 enum { CHP_QUERY_COUNT = CHP_QUERY_STATUS + 1 };
 
@@ -54,8 +58,8 @@ struct chp_store;
 
 struct chp_store_vtable {
     void (*submit)(struct chp_store *store, struct chp_batch *batch);
-    /* Queries queue up behind each other (bounded: CHP_EBUSY through the callback). Canceled ones are never called
-     * back; cancel with the user pointer. */
+    /* Queries queue up behind each other (bounded: CHP_EBUSY through the callback). Canceled ones
+     * are never called back; cancel with the user pointer. */
     void (*query)(struct chp_store *store, enum chp_query query, const char *const *params,
                   size_t param_count, chp_query_fn *on_answer, void *user);
     void (*query_cancel)(struct chp_store *store, void *user);

@@ -58,45 +58,46 @@ static void minimal_file_gets_the_defaults(void **state)
     chp_config_deinit(&config);
 }
 
+static const char every_type[] = "# comment = yes\r\n"
+                                 "; another\r\n"
+                                 "[agent]\r\n"
+                                 "  site = Saint Malo  \r\n"
+                                 "state_dir=state\n"
+                                 "log_level =\tdebug\n"
+                                 "down_after_ms = 2m\n"
+                                 "beat_interval_ms = 250\n"
+                                 "migrate = no\n"
+                                 "\n"
+                                 "[ http ]\n"
+                                 "listen = [::1]:0\n"
+                                 "socket =\n"
+                                 "socket_uids = 0,1000 , 4294967294\n"
+                                 "token_file = /abs/tokens\n"
+                                 "hosts = a.example, b:80\n"
+                                 "body_max_bytes = 64k\n"
+                                 "json_max_bytes = 65536\n"
+                                 "[shell]\n"
+                                 "allow = *\n"
+                                 "environment = A=b c=d, _X=\n"
+                                 "[database]\n"
+                                 "dsn = host=/run password='a # b ; c'\n"
+                                 "[broker]\n"
+                                 "uri = amqps://u:p#@[::1]/\n"
+                                 "ca_file = ../ca.pem\n"
+                                 "heartbeat_s = 1m\n"
+                                 "[site.Rennes]\n"
+                                 "[site.Besançon.est]\n"
+                                 "link = local\n"
+                                 "[service.inventory]\n"
+                                 "url = http://127.0.0.1:9000/api\n"
+                                 "success = 200-299,404,409-410";
+
 static void every_type_of_value_is_read(void **state)
 {
     (void)state;
     struct chp_config config;
     struct chp_error error = {0};
-    const char *text = "# comment = yes\r\n"
-                       "; another\r\n"
-                       "[agent]\r\n"
-                       "  site = Saint Malo  \r\n"
-                       "state_dir=state\n"
-                       "log_level =\tdebug\n"
-                       "down_after_ms = 2m\n"
-                       "beat_interval_ms = 250\n"
-                       "migrate = no\n"
-                       "\n"
-                       "[ http ]\n"
-                       "listen = [::1]:0\n"
-                       "socket =\n"
-                       "socket_uids = 0,1000 , 4294967294\n"
-                       "token_file = /abs/tokens\n"
-                       "hosts = a.example, b:80\n"
-                       "body_max_bytes = 64k\n"
-                       "json_max_bytes = 65536\n"
-                       "[shell]\n"
-                       "allow = *\n"
-                       "environment = A=b c=d, _X=\n"
-                       "[database]\n"
-                       "dsn = host=/run password='a # b ; c'\n"
-                       "[broker]\n"
-                       "uri = amqps://u:p#@[::1]/\n"
-                       "ca_file = ../ca.pem\n"
-                       "heartbeat_s = 1m\n"
-                       "[site.Rennes]\n"
-                       "[site.Besançon.est]\n"
-                       "link = local\n"
-                       "[service.inventory]\n"
-                       "url = http://127.0.0.1:9000/api\n"
-                       "success = 200-299,404,409-410";
-    if (parse(text, &config, &error) != 0) {
+    if (parse(every_type, &config, &error) != 0) {
         fail_msg("%s", error.text);
     }
     assert_string_equal(config.agent.site, "Saint Malo");

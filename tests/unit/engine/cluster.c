@@ -73,12 +73,11 @@ static void run(struct node *node, const struct chp_after *after)
         (void)snprintf(ran->type, sizeof ran->type, "%s", operation->type);
     }
     if (!node->commands_hang) {
-        struct chp_completion completion = {.operation = operation->id,
-                                            .run = after->run.run,
-                                            .state = strcmp(operation->type, "fail") == 0
-                                                         ? CHP_STATE_FAILED
-                                                         : CHP_STATE_DONE,
-                                            .output = chp_bytes("out", 3)};
+        struct chp_completion completion = {
+            .operation = operation->id,
+            .run = after->run.run,
+            .state = strcmp(operation->type, "fail") == 0 ? CHP_STATE_FAILED : CHP_STATE_DONE,
+            .output = chp_bytes("out", 3)};
         struct chp_event event = {
             .kind = CHP_EVENT_EXECUTED,
             .executed = {.resource = operation->resource, .completion = &completion}};

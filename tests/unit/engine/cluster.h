@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Some sites in one process: engines over in-memory stores, messages and commands played by the test, a virtual clock. */
+/* Some sites in one process: engines over in-memory stores, messages and commands played by the
+ * test, a virtual clock. */
 #ifndef CHP_TESTS_CLUSTER_H
 #define CHP_TESTS_CLUSTER_H
 
@@ -36,7 +37,7 @@ struct node {
     struct chp_effects *in_flight;
     struct cluster_run runs[CLUSTER_RUNS_MAX]; /* commands that were really run, in order */
     size_t run_count;
-    struct chp_arena kept; /* messages and requests that the engine may still look at */
+    struct chp_arena kept;  /* messages and requests that the engine may still look at */
     struct chp_reply reply; /* the last */
     char error[512];
     size_t reply_count;
@@ -55,7 +56,7 @@ struct cluster {
     struct cluster_message messages[CLUSTER_MESSAGES_MAX]; /* on their way */
     size_t message_count;
     bool cut[CLUSTER_SITES_MAX][CLUSTER_SITES_MAX];
-    int drop_next;      /* so many messages are lost */
+    int drop_next; /* so many messages are lost */
     bool duplicate_all;
     uint64_t next_ticket;
     uint64_t next_id;
@@ -69,10 +70,12 @@ void cluster_stop(struct cluster *cluster);
 void cluster_settle(struct cluster *cluster);
 /* A second passes: tick, beats and marks between sites that are not cut. */
 void cluster_second(struct cluster *cluster);
-/* Offers a request for an operation that runs `type`; returns its operation id. Results in the node's reply. */
+/* Offers a request for an operation that runs `type`; returns its operation id. Results in the
+ * node's reply. */
 struct chp_uuid cluster_request(struct node *node, const char *resource, const char *type,
                                 const char *scope, const char *key);
-/* The engine is thrown away as when the store fails; applied says whether the batch in flight was. */
+/* The engine is thrown away as when the store fails; applied says whether the batch in flight was.
+ */
 void cluster_reset(struct node *node, bool applied);
 size_t cluster_count_runs(const struct node *node, const struct chp_uuid *operation);
 
