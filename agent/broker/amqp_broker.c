@@ -189,7 +189,7 @@ static int configure(struct amqp_broker *broker, const struct chp_amqp_config *c
                      struct chp_error *error)
 {
     struct broker__target *target = &broker->target;
-    bool tls;
+    bool tls = false;
 
     CHP_ASSERT(config->output_max_bytes > 0);
     CHP_ASSERT(config->retry_min_ms > 0 && config->retry_min_ms <= config->retry_max_ms);

@@ -320,6 +320,7 @@ static void append(struct broker__consumer *consumer, uint64_t tag, enum chp_key
         consumer->unacked =
             chp_realloc(consumer->unacked, consumer->unacked_cap * sizeof consumer->unacked[0]);
     }
+    CHP_ASSERT(consumer->unacked != NULL);
     consumer->unacked[consumer->unacked_count++] =
         (struct broker__unacked){.tag = tag, .inbox = inbox};
 }

@@ -79,12 +79,11 @@ static bool settle_all(struct broker__mem_agent *agent, bool lost)
 
 static void free_acked(struct broker__mem_agent *agent)
 {
-    struct chp_list *node;
-
-    while ((node = chp_list_first(&agent->acked)) != NULL) {
-        chp_list_remove(node);
+    CHP_LIST_FOREACH_SAFE(&agent->acked, node, next)
+    {
         broker__mem_message_free(CHP_CONTAINER(node, struct broker__mem_message, node));
     }
+    chp_list_init(&agent->acked);
 }
 
 static bool deliver(struct broker__mem_agent *agent, enum chp_key inbox)
@@ -363,9 +362,8 @@ static void agent_free(struct chp_broker *port)
 
     give_back(agent, true);
     free_acked(agent);
-    while (!chp_list_empty(&agent->confirms)) {
-        struct chp_list *node = chp_list_first(&agent->confirms);
-        chp_list_remove(node);
+    CHP_LIST_FOREACH_SAFE(&agent->confirms, node, next)
+    {
         free(CHP_CONTAINER(node, struct broker__mem_confirm, node));
     }
     agent->site->agent = NULL;

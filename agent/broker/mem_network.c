@@ -133,10 +133,9 @@ static void declare(struct broker__mem_site *site, const char *name, size_t max_
 
 static void queue_free(struct broker__mem_queue *queue)
 {
-    struct broker__mem_message *message;
-
-    while ((message = broker__mem_dequeue(queue)) != NULL) {
-        broker__mem_message_free(message);
+    CHP_LIST_FOREACH_SAFE(&queue->messages, node, next)
+    {
+        broker__mem_message_free(CHP_CONTAINER(node, struct broker__mem_message, node));
     }
     chp_list_remove(&queue->node);
     free(queue->name);

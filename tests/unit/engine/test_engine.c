@@ -2,11 +2,12 @@
 /* The life of operations over several sites (design section 4), with faults. */
 #include "unit/engine/cluster.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static struct cluster cluster; /* big */
 
