@@ -394,6 +394,19 @@ void chp_mem_network_block(struct chp_mem_network *network, const char *site, bo
     broker__mem_site(network, site)->blocked = blocked;
 }
 
+static void drop_transient(struct broker__mem_queue *queue)
+{
+    CHP_LIST_FOREACH_SAFE(&queue->messages, node, next)
+    {
+        struct broker__mem_message *message = CHP_CONTAINER(node, struct broker__mem_message, node);
+        if (message->transient) {
+            chp_list_remove(node);
+            queue->count--;
+            broker__mem_message_free(message);
+        }
+    }
+}
+
 void chp_mem_network_set_up(struct chp_mem_network *network, const char *site, bool up)
 {
     struct broker__mem_site *broker = broker__mem_site(network, site);
@@ -405,16 +418,7 @@ void chp_mem_network_set_up(struct chp_mem_network *network, const char *site, b
     broker->went_down = true;
     CHP_LIST_FOREACH_SAFE(&broker->queues, node, next)
     {
-        struct broker__mem_queue *queue = CHP_CONTAINER(node, struct broker__mem_queue, node);
-        size_t count = queue->count;
-        for (size_t i = 0; i < count; i++) {
-            struct broker__mem_message *message = broker__mem_dequeue(queue);
-            if (message->transient) {
-                broker__mem_message_free(message);
-            } else {
-                broker__mem_enqueue(queue, message, false);
-            }
-        }
+        drop_transient(CHP_CONTAINER(node, struct broker__mem_queue, node));
     }
 }
 

@@ -415,13 +415,16 @@ void inbound__on_delivery(void *user, const struct chp_delivery *delivery)
     struct chp_agent *agent = user;
     struct inbound_messages *inbound = agent->inbound;
     agent->metrics.messages_received_total++;
-    if (delivery->inbox == CHP_KEY_BEAT && on_beat(agent, delivery)) {
+    if (delivery->inbox == CHP_KEY_BEAT && !delivery->unchecked && on_beat(agent, delivery)) {
         chp_broker_ack(agent->broker, delivery->tag);
         return;
     }
     struct chp_bytes body;
     struct message *message = take(inbound, delivery, &body);
-    if (delivery->body_bytes > delivery->body.len) {
+    if (delivery->unchecked && delivery->inbox != CHP_KEY_REQUEST) {
+        dead(inbound, message, "it came by a way that does not check who may send here", body,
+             delivery->message_id);
+    } else if (delivery->body_bytes > delivery->body.len) {
         char reason[128];
         (void)snprintf(reason, sizeof reason, "it has %zu bytes, at most %d are allowed",
                        delivery->body_bytes, CHP_MESSAGE_MAX_BYTES);
