@@ -47,8 +47,9 @@ class Node:
         if self.config is not None:  # listeners are in the configuration
             del environment["RABBITMQ_NODE_IP_ADDRESS"], environment["RABBITMQ_NODE_PORT"]
         with open(self.directory / "output", "ab") as output:
-            self.server = subprocess.Popen([SBIN + "/rabbitmq-server"], env=environment, cwd=self.directory, stdin=subprocess.DEVNULL,
-                             stdout=output, stderr=output, start_new_session=True)
+            self.server = subprocess.Popen([SBIN + "/rabbitmq-server"], env=environment, cwd=self.directory,
+                                           stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                           start_new_session=True)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             try:

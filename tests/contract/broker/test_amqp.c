@@ -134,6 +134,19 @@ static int teardown(void **state)
     return 0;
 }
 
+static void the_agent_agrees_with_the_generated_broker(void **state)
+{
+    struct fixture *fixture = *state;
+    struct chp_amqp_config config = world_config(fixture->world);
+    char uri[300];
+
+    world_import_generated(fixture->world, uri, sizeof uri);
+    config.uri = uri;
+    start(fixture, &config);
+    WAIT(fixture->ups == 1);
+    assert_int_equal(0, fixture->downs); /* same arguments, and the user's permissions are enough */
+}
+
 static void a_message_by_another_way_is_unchecked(void **state)
 {
     struct fixture *fixture = *state;
@@ -319,6 +332,9 @@ static void what_is_no_broker_is_left_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* First, while the broker is empty. */
+        cmocka_unit_test_setup_teardown(the_agent_agrees_with_the_generated_broker, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_message_by_another_way_is_unchecked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_queue_with_other_arguments_is_said_and_tried_again, setup,
                                         teardown),

@@ -90,6 +90,11 @@ static void write_config(const struct world *world)
                   "ssl_options.verify = verify_peer\n",
                   world_tls_port(world), world->directory, world->directory, world->directory);
     assert_int_equal(0, fclose(file));
+    (void)snprintf(path, sizeof path, "%s/enabled_plugins", world->directory);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    (void)fputs("[rabbitmq_shovel].\n", file);
+    assert_int_equal(0, fclose(file));
 }
 
 static void client_connect(struct world *world)
@@ -252,6 +257,38 @@ void world_declare(struct world *world, const char *queue)
 {
     assert_non_null(amqp_queue_declare(world->client, 1, amqp_cstring_bytes(queue), 0, 1, 0, 0,
                                        amqp_empty_table));
+}
+
+void world_import_generated(struct world *world, char *uri, size_t uri_bytes)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof path, "%s/sites.json", world->directory);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    (void)fprintf(file,
+                  "{\"sites\": {\"A\": {\"listen\": \"127.0.0.1:%d\"}, \"C\": {\"shares\": \"A\"},"
+                  " \"B\": {\"listen\": \"127.0.0.1:1\"}}}\n",
+                  world->port);
+    assert_int_equal(0, fclose(file));
+    run(world, "%s/broker-config/generate %s %s/config", source_dir(), path, world->directory);
+    (void)snprintf(path, sizeof path, "import_definitions %s/config/A/definitions.json",
+                   world->directory);
+    node(world, "ctl", path);
+    /* The import goes on after the answer: 7 queues of A and of C, 3 towards B. */
+    run(world,
+        "for i in 1 2 3 4 5 6 7 8 9; do test $(/usr/bin/python3 %s/tests/contract/broker/node.py "
+        "ctl %s"
+        " list_queues name | grep -c cheops) -eq 17 && exit 0; done; exit 1",
+        source_dir(), world->directory);
+    run(world, "grep '\"agent\"' %s/config/A/credentials.json | cut -d'\"' -f4 > %s/uri",
+        world->directory, world->directory);
+    (void)snprintf(path, sizeof path, "%s/uri", world->directory);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(uri, (int)uri_bytes, file));
+    uri[strcspn(uri, "\n")] = '\0';
+    assert_int_equal(0, fclose(file));
 }
 
 void world_declare_with_length(struct world *world, const char *queue, int max_length)

@@ -13,6 +13,9 @@ struct chp_amqp_config world_config(struct world *world);
 pid_t world_pid(const struct world *world);
 int world_tls_port(const struct world *world);
 const char *world_directory(const struct world *world);
+/* Imports what broker-config/generate writes for this broker: A with its agent, C that shares it, B
+ * behind shovels. Writes the URI of A's agent. */
+void world_import_generated(struct world *world, char *uri, size_t uri_bytes);
 void world_declare_with_length(struct world *world, const char *queue, int max_length);
 void world_bind_exchange(struct world *world, const char *source, const char *destination);
 
