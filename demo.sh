@@ -31,7 +31,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 demo=${CHEOPS_DEMO_DIR:-$root/build/demo}
 bin=${CHEOPS_DEMO_BIN:-$root/build/release/bin}
 sites=(Nantes Rennes Paris)
-umask 077
+mask=$(umask)
+umask 077 # what the sites keep is nobody else's; programs are built as usual
 mkdir -p "$demo"
 demo=$(cd "$demo" && pwd)
 # Tells the nodes and ports of several demos on one machine apart.
@@ -88,15 +89,20 @@ install() {
     fi
 }
 
+cmake_masked() {
+    umask "$mask"
+    cmake "$@"
+}
+
 build() {
     local log=$demo/build.log
     if [[ -n ${CHEOPS_DEMO_BIN:-} ]]; then
         return
     fi
     if [[ ! -f $root/build/release/build.ninja ]]; then
-        step "Configuring" "$log" cmake -S "$root" --preset release
+        step "Configuring" "$log" cmake_masked -S "$root" --preset release
     fi
-    step "Building" "$log" cmake --build "$root/build/release" \
+    step "Building" "$log" cmake_masked --build "$root/build/release" \
         --target cheops-agent cheops-runner cheops cheops-relay
 }
 

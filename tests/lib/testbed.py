@@ -159,6 +159,9 @@ class Testbed:
         assert result.exit_code == 0, result
         return result
 
+    def last_event(self, site):
+        return self.get(site, "/v1/status")["event_last"]
+
     def history(self, site, resource):
         answer = self.http(site, "GET", f"/v1/resources/{resource}/history")
         return answer.json()["operations"] if answer.status_code == 200 else []

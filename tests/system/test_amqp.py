@@ -158,18 +158,15 @@ def test_c_example(example, rid, tmp_path):
 def test_durable_subscriber_resumes_where_it_was(bed, example, rid, tmp_path):
     state = tmp_path / "last-event"
 
-    def last():
-        return bed.get("Rennes", "/v1/status")["event_last"]
-
     def follow(count):
         done = example("/usr/bin/python3", EXAMPLES / "python" / "subscribe.py", "--state", str(state), "--queue", rid,
                        "--count", str(count))
         assert done.returncode == 0, done
         return [json.loads(line)["number"] for line in done.stdout.splitlines()]
-    begin = last()
+    begin = bed.last_event("Rennes")
     state.write_text(str(begin))
     bed.run_ok(rid, "true", site="Rennes")
     numbers = follow(2)
     bed.run_ok(rid, "true", site="Rennes")  # while nobody follows
-    numbers += follow(last() - numbers[-1])
+    numbers += follow(bed.last_event("Rennes") - numbers[-1])
     assert numbers == list(range(begin + 1, begin + 1 + len(numbers))) and len(numbers) > 4, "no gap, nothing twice"

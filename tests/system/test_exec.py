@@ -158,7 +158,7 @@ def test_sites_and_doctor(bed):
 
 
 def test_events_are_numbered_without_gaps(bed, rid):
-    before = bed.get("Nantes", "/v1/events?after=0&limit=1")["last"]
+    before = bed.last_event("Nantes")
     bed.run_ok(rid, "true")
 
     def mine():

@@ -74,7 +74,7 @@ def test_writes_on_both_sides_of_a_cut(broken, rid, shared):
 
 
 def test_lost_and_regained_sites_are_events(broken):
-    last = broken.get("Nantes", "/v1/events?limit=1")["last"]
+    last = broken.last_event("Nantes")
     broken.demo("stop", "Paris", "agent")
 
     def seen(kind):
@@ -108,6 +108,7 @@ def test_database_down_is_503_and_nothing_is_lost(broken, rid, shared):
     broken.run_ok(rid, "true")
     with AmqpClient(broken, "Nantes") as client:
         broken.demo("stop", "Nantes", "database")
+
         def refusal():
             answer = broken.http("Nantes", "POST", "/v1/operations", json={"resource": rid, "type": "set", "command": ["true"]})
             return answer.status_code == 503 and answer.json()["error"]

@@ -95,7 +95,7 @@ def test_wait_streams_results(bed, rid):
 
 
 def test_progress_and_events_as_server_sent_events(bed, rid):
-    last = bed.get("Nantes", "/v1/events?limit=1")["last"]
+    last = bed.last_event("Nantes")
     created = bed.http("Nantes", "POST", "/v1/operations", json={
         "resource": rid, "type": "set", "scope": ALL, "command": ["sleep", "0.3"]})
     assert created.status_code == 202, created.text
