@@ -6,6 +6,7 @@
  */
 #include "daemon/daemon.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,9 +86,25 @@ static uint64_t number_of(json_t *object, const char *key)
     return (uint64_t)json_integer_value(json_object_get(object, key));
 }
 
+/* Output as it was: the JSON has it in base64 too when it is not UTF-8. *decoded is the caller's to
+ * free. */
+static struct chp_bytes output_of(json_t *site, uint8_t **decoded)
+{
+    const char *text = text_of(site, "output");
+    const char *base64 = text_of(site, "output_base64");
+    size_t len = base64 == NULL ? 0 : strlen(base64);
+    if (len == 0 || len % 4 != 0) {
+        return chp_bytes_of(text == NULL ? "" : text);
+    }
+    *decoded = chp_alloc(len);
+    int bytes = EVP_DecodeBlock(*decoded, (const uint8_t *)base64, (int)len);
+    int padding = (base64[len - 1] == '=') + (base64[len - 2] == '=');
+    return bytes < padding ? chp_bytes_of(text) : chp_bytes(*decoded, (size_t)(bytes - padding));
+}
+
 static void tell_site(const struct repetition *repetition, json_t *operation, json_t *site)
 {
-    const char *output = text_of(site, "output");
+    uint8_t *decoded = NULL;
     size_t count = json_array_size(json_object_get(operation, "members"));
     struct chp_notice notice = {
         .operation = repetition->operation,
@@ -101,7 +118,7 @@ static void tell_site(const struct repetition *repetition, json_t *operation, js
                 .run = (uint32_t)number_of(site, "run"),
                 .exit_code = (int32_t)json_integer_value(json_object_get(site, "exit_code")),
                 .reason = text_of(site, "reason"),
-                .output = chp_bytes_of(output == NULL ? "" : output),
+                .output = output_of(site, &decoded),
                 .output_cut = json_is_true(json_object_get(site, "output_cut")),
                 .unverified = json_is_true(json_object_get(site, "unverified")),
                 .duration_ms = number_of(site, "duration_ms")},
@@ -110,6 +127,7 @@ static void tell_site(const struct repetition *repetition, json_t *operation, js
         door_amqp__notice(repetition->agent, repetition->reply_to, repetition->correlation_id,
                           &notice);
     }
+    free(decoded);
 }
 
 static void tell_all(const struct repetition *repetition, json_t *operation)

@@ -69,7 +69,7 @@ static void broker_on_up(void *user)
     struct chp_agent *agent = user;
     agent->metrics.broker_up = 1;
     agent->broker_problem[0] = 0;
-    chp_log_info("broker is up", CHP_S("exchange", "cheops.site"));
+    chp_log_info("broker is up", CHP_I("sites", agent->engine_config.peer_count + 1));
     inbound__pump(agent->inbound);
     sender__pump(agent->sender);
     publisher__pump(agent->publisher);

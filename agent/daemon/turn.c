@@ -7,6 +7,8 @@
  */
 #include "daemon/daemon.h"
 
+#include "store/pg_store.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,6 +149,12 @@ static void take_load(struct chp_agent *agent, const struct chp_load *load)
 static void act_all(struct chp_agent *agent, struct chp_effects *effects)
 {
     bool was_started = agent->engine_started;
+    for (size_t i = 0; i < effects->batch.write_count; i++) {
+        const struct chp_write *write = &effects->batch.writes[i];
+        agent->metrics.executions_unverified_total +=
+            write->kind == CHP_WRITE_EXECUTION && write->execution.ack.unverified &&
+            strcmp(write->execution.ack.site, agent->config->agent.site) == 0;
+    }
     for (size_t i = 0; i < effects->after_count; i++) {
         act(agent, &effects->after[i]);
     }
@@ -250,7 +258,7 @@ void turn__store_on_up(void *user)
     struct chp_agent *agent = user;
     agent->metrics.store_up = 1;
     agent->store_problem[0] = 0;
-    chp_log_info("database is up", CHP_I("schema", 0));
+    chp_log_info("database is up", CHP_I("schema", chp_pg_schema_version()));
     if (agent->engine == NULL && agent->in_flight == NULL) {
         start_engine(agent);
     }

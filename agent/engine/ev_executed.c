@@ -4,13 +4,30 @@
 
 #include <string.h>
 
+/* A driver's sentence as an ack may carry it: UTF-8, at most CHP_REASON_MAX_BYTES. */
+static const char *clean_reason(const char *reason, struct chp_arena *arena)
+{
+    struct chp_buf text = {0};
+    if (reason == NULL) {
+        return NULL;
+    }
+    chp_buf_add_utf8_lossy(&text, reason, strlen(reason));
+    size_t len = text.len < CHP_REASON_MAX_BYTES ? text.len : CHP_REASON_MAX_BYTES;
+    while (len > 0 && !chp_utf8_valid(text.data, len)) {
+        len--; /* not in the middle of a character */
+    }
+    const char *clean = chp_arena_strndup(arena, text.data, len);
+    chp_buf_deinit(&text);
+    return clean;
+}
+
 /* What this batch writes of an ack must outlive the event. */
 static struct chp_ack copy_ack(const struct chp_ack *ack, struct chp_effects *effects)
 {
     struct chp_arena *arena = &effects->batch.arena;
     struct chp_ack copy = *ack;
     copy.resource = chp_arena_strdup(arena, ack->resource);
-    copy.reason = chp_arena_strdup(arena, ack->reason);
+    copy.reason = clean_reason(ack->reason, arena);
     copy.output = chp_arena_bytes(arena, ack->output);
     return copy;
 }
