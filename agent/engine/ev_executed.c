@@ -27,7 +27,7 @@ static struct chp_ack copy_ack(const struct chp_ack *ack, struct chp_effects *ef
     struct chp_arena *arena = &effects->batch.arena;
     struct chp_ack copy = *ack;
     copy.resource = chp_arena_strdup(arena, ack->resource);
-    copy.reason = clean_reason(ack->reason, arena);
+    copy.reason = chp_arena_strdup(arena, ack->reason);
     copy.output = chp_arena_bytes(arena, ack->output);
     return copy;
 }
@@ -203,7 +203,7 @@ void engine__on_executed(struct chp_engine *engine, const struct chp_event *even
         .run = completion->run,
         .state = completion->state,
         .exit_code = completion->exit_code,
-        .reason = completion->reason,
+        .reason = clean_reason(completion->reason, &effects->batch.arena),
         .output = completion->output,
         .output_cut = completion->output_cut,
         .started_ms = completion->started_ms,
