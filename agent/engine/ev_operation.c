@@ -110,27 +110,6 @@ static void merge(struct chp_engine *engine, struct resource *resource,
     give_to_new(engine, resource, before, before_count, effects);
 }
 
-static void create(struct chp_engine *engine, struct resource *resource,
-                   const struct chp_operation *operation)
-{
-    struct chp_resource_row row = {
-        .id = operation->resource,
-        .level = operation->level,
-        .scope = operation->scope,
-        .members = operation->members,
-        .member_count = operation->member_count,
-        .created_ms = operation->entered_ms,
-        .config = operation->config,
-        .config_version = operation->config == NULL ? 0 : 1,
-    };
-    if (operation->creates) {
-        row.created = operation->stamp;
-        row.created_origin = operation->dot.origin;
-        row.created_id = operation->id;
-    }
-    resource__set_row(engine, resource, &row);
-}
-
 static void store(struct chp_engine *engine, const struct chp_event *event,
                   struct resource *resource, struct chp_effects *effects)
 {
@@ -235,7 +214,7 @@ void engine__on_operation(struct chp_engine *engine, const struct chp_event *eve
         return;
     }
     if (!resource->exists) {
-        create(engine, resource, operation);
+        resource__create(engine, resource, operation);
     }
     if (operation->dot.n > have + 1) {
         /* Not taken before those that came before it: it comes again behind them. */

@@ -189,25 +189,6 @@ static struct chp_stamp next_stamp(uint64_t trusted_ms, struct chp_stamp highest
     return (struct chp_stamp){.ms = highest.ms, .counter = highest.counter + 1};
 }
 
-static void create(struct chp_engine *engine, struct resource *resource,
-                   const struct chp_operation *operation)
-{
-    struct chp_resource_row row = {
-        .id = operation->resource,
-        .level = operation->level,
-        .scope = operation->scope,
-        .members = operation->members,
-        .member_count = operation->member_count,
-        .created = operation->stamp,
-        .created_origin = operation->dot.origin,
-        .created_id = operation->id,
-        .created_ms = operation->entered_ms,
-        .config = operation->config,
-        .config_version = operation->config == NULL ? 0 : 1,
-    };
-    resource__set_row(engine, resource, &row);
-}
-
 static void deliver(struct chp_engine *engine, struct tracked *tracked,
                     const struct chp_operation *operation, struct chp_bytes item,
                     struct chp_effects *effects)
@@ -292,7 +273,7 @@ static void accept(struct chp_engine *engine, const struct chp_event *event,
     struct chp_bytes encoded = chp_arena_bytes(arena, chp_buf_bytes(&bytes));
     chp_buf_deinit(&bytes);
     if (operation->creates) {
-        create(engine, resource, operation);
+        resource__create(engine, resource, operation);
     } else if (operation->config != NULL) {
         resource->row.config = chp_arena_strdup(&resource->arena, operation->config);
         resource->row.config_version++;

@@ -184,6 +184,10 @@ void resource__free(struct resource *resource);
 /* Copies row into the resource. */
 void resource__set_row(struct chp_engine *engine, struct resource *resource,
                        const struct chp_resource_row *row);
+/* Makes the row from the first operation that is known of the resource: its creation, or one that
+ * came before it, which leaves open what created it. */
+void resource__create(struct chp_engine *engine, struct resource *resource,
+                      const struct chp_operation *operation);
 /* A write of the row as it is now. */
 void resource__write(struct resource *resource, struct chp_effects *effects);
 /* Takes an operation into the list, copying item; drops the tail of the list to the store when it

@@ -122,6 +122,27 @@ void resource__set_row(struct chp_engine *engine, struct resource *resource,
     resource->exists = true;
 }
 
+void resource__create(struct chp_engine *engine, struct resource *resource,
+                      const struct chp_operation *operation)
+{
+    struct chp_resource_row row = {
+        .id = operation->resource,
+        .level = operation->level,
+        .scope = operation->scope,
+        .members = operation->members,
+        .member_count = operation->member_count,
+        .created_ms = operation->entered_ms,
+        .config = operation->config,
+        .config_version = operation->config == NULL ? 0 : 1,
+    };
+    if (operation->creates) {
+        row.created = operation->stamp;
+        row.created_origin = operation->dot.origin;
+        row.created_id = operation->id;
+    }
+    resource__set_row(engine, resource, &row);
+}
+
 void resource__write(struct resource *resource, struct chp_effects *effects)
 {
     struct chp_batch *batch = &effects->batch;

@@ -59,6 +59,11 @@ static void load_stream(struct node *node, const char *site, enum chp_key key, u
     load->limit = CLUSTER_MESSAGES_MAX;
 }
 
+/* What a driver might say: not UTF-8, and longer than an ack takes. */
+#define SIXTY "é234567890123456789012345678901234567890123456789012345678é"
+static const char unruly_reason[] =
+    "\xff\xfe" SIXTY SIXTY SIXTY SIXTY SIXTY SIXTY SIXTY SIXTY SIXTY "\"";
+
 /* The command: notes that it ran, once per operation and run as the runner's claim does. */
 static void run(struct node *node, const struct chp_after *after)
 {
@@ -73,11 +78,12 @@ static void run(struct node *node, const struct chp_after *after)
         (void)snprintf(ran->type, sizeof ran->type, "%s", operation->type);
     }
     if (!node->commands_hang) {
-        struct chp_completion completion = {
-            .operation = operation->id,
-            .run = after->run.run,
-            .state = strcmp(operation->type, "fail") == 0 ? CHP_STATE_FAILED : CHP_STATE_DONE,
-            .output = chp_bytes("out", 3)};
+        bool fails = strcmp(operation->type, "fail") == 0;
+        struct chp_completion completion = {.operation = operation->id,
+                                            .run = after->run.run,
+                                            .state = fails ? CHP_STATE_FAILED : CHP_STATE_DONE,
+                                            .reason = fails ? unruly_reason : NULL,
+                                            .output = chp_bytes("out", 3)};
         struct chp_event event = {
             .kind = CHP_EVENT_EXECUTED,
             .executed = {.resource = operation->resource, .completion = &completion}};
