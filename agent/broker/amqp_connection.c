@@ -23,6 +23,7 @@ enum {
     SETUP_TIMEOUT_MS =
         10 * 1000, /* from connecting to ready: many times a handshake on a slow machine */
     CLOSE_TIMEOUT_MS = 1000,
+    TICK_MS = 5 * 1000,
     REDECLARE_MIN_MS = 1000, /* a queue that is deleted again and again must not make a hot loop */
     REDECLARE_EVERY_MS =
         60 * 1000,        /* heals what was deleted without a sign, as outbound queues are */
@@ -300,14 +301,17 @@ static void tune(struct broker__connection *connection, const amqp_connection_tu
     move(connection, BROKER_STATE_OPENING);
 }
 
+/* The role's upkeep goes on when no heartbeats were agreed. */
+static uint64_t tick_ms(const struct broker__connection *connection)
+{
+    return connection->interval_ms > 0 ? connection->interval_ms : TICK_MS;
+}
+
 static void become_ready(struct broker__connection *connection)
 {
     move(connection, BROKER_STATE_READY);
     connection->ready_ms = chp_clock_mono_ms();
-    (void)event_del(connection->timer);
-    if (connection->interval_ms > 0) {
-        arm(connection, connection->interval_ms);
-    }
+    arm(connection, tick_ms(connection));
     connection->role->on_ready(connection->user);
 }
 
@@ -585,20 +589,21 @@ static void tick(struct broker__connection *connection)
 
     /* Bytes that wait to be read are a sign of life: a loop that stood still must not blame the
      * broker. */
-    if (now_ms - connection->heard_ms > SILENT_INTERVALS * connection->interval_ms &&
+    if (connection->interval_ms > 0 &&
+        now_ms - connection->heard_ms > SILENT_INTERVALS * connection->interval_ms &&
         evbuffer_get_length(bufferevent_get_input(connection->stream)) == 0) {
         (void)chp_error_set(&error, CHP_EUNAVAILABLE, "the broker has been silent for %u ms",
                             (unsigned)(now_ms - connection->heard_ms));
         lose(connection, &error);
         return;
     }
-    if (broker__connection_unsent(connection) == 0) {
+    if (connection->interval_ms > 0 && broker__connection_unsent(connection) == 0) {
         broker__codec_put_heartbeat(broker__connection_output(connection));
     }
     if (now_ms - connection->declared_ms >= REDECLARE_EVERY_MS) {
         (void)broker__connection_redeclare(connection);
     }
-    arm(connection, connection->interval_ms);
+    arm(connection, tick_ms(connection));
     connection->role->on_tick(connection->user);
 }
 

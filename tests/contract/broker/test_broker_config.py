@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: AGPL-3.0-only
-"""What broker-config/generate writes, tried on two real brokers: A plain, B with TLS, each with shovels to the other."""
+"""What broker-config/generate writes, tried on two real brokers: A plain, B with TLS, with shovels both ways."""
 import json
 import os
 import pathlib
@@ -104,7 +104,8 @@ class Brokers(unittest.TestCase):
         shutil.rmtree(cls.directory)
 
     def channel(self, site, user):
-        uri = self.credentials[site]["shovels"][user[7:]] if user.startswith("shovel-") else self.credentials[site][user]
+        credentials = self.credentials[site]
+        uri = credentials["shovels"][user[7:]] if user.startswith("shovel-") else credentials[user]
         parameters = pika.URLParameters(uri)
         if uri.startswith("amqps"):
             context = ssl.create_default_context(cafile=self.ca)
