@@ -20,12 +20,7 @@ int suite_setup(void **state)
     struct suite *suite = chp_alloc(sizeof *suite);
     struct chp_store_callbacks callbacks = suite_callbacks(suite);
     struct chp_error error = {0};
-    PGconn *pg = cluster_connect(&cluster);
-    cluster_run(
-        pg, "TRUNCATE cheops.self, cheops.resource, cheops.operation, cheops.execution, "
-            "cheops.outbound,"
-            " cheops.stream, cheops.event, cheops.idempotency_key, cheops.peer RESTART IDENTITY");
-    PQfinish(pg);
+    cluster_clear(&cluster);
     suite->turn = turn;
     suite->user = event_base_new();
     struct chp_pg_config config = {.dsn = cluster.dsn,
