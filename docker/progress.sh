@@ -4,6 +4,12 @@
 # plain lines in a pipe.
 
 step_pid=
+exec {silence}<> <(:) # a pipe in which nothing ever comes
+
+# Waits so many tenths of a second, without a process for it: waiting asks often.
+nap() {
+    read -r -t "0.$1" -u "$silence" || true
+}
 
 # say TEXT: a line of its own.
 say() {
@@ -32,7 +38,7 @@ step() {
             last=$SECONDS
             step_line "$title" "$began"
         fi
-        sleep 0.2
+        nap 2
     done
     wait "$step_pid" || status=$?
     step_pid=

@@ -73,16 +73,12 @@ await() {
     shift
     until "$@"; do
         ((SECONDS < deadline)) || return 1
-        if ((++tries < 10)); then
-            sleep 0.1
-        else
-            sleep 0.5
-        fi
+        nap $((++tries < 10 ? 1 : 4))
     done
 }
 
 port_open() { # PORT
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+    { : 3<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null
 }
 
 # Ports that something listens on, one a line.

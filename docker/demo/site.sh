@@ -183,6 +183,26 @@ brokers_configure() {
     "$root/broker-config/generate" "$demo/brokers.json" "$demo/brokers"
 }
 
+# A node loads some 2000 modules and looks for each in the folder of every plugin that it could have. A directory with links
+# to those that it needs takes a third of the processor time off a start (measured: 6 instead of 9 s).
+plugins_link() {
+    local known=(/usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins)
+    local wanted=(rabbit rabbitmq_prelaunch rabbitmq_shovel) name folder
+    rm -rf "$demo/plugins"
+    mkdir "$demo/plugins"
+    while [[ ${#wanted[@]} -gt 0 ]]; do
+        name=${wanted[0]}
+        wanted=("${wanted[@]:1}")
+        folder=$(compgen -G "${known[0]}/$name-[0-9]*" || true)
+        if [[ -n $folder && ! -e $demo/plugins/${folder##*/} ]]; then
+            ln -s "$folder" "$demo/plugins/"
+            # What the application needs, as its description says: {applications,[kernel,stdlib,ranch]}
+            mapfile -t -O "${#wanted[@]}" wanted < <(tr -d ' \n' <"$folder/ebin/$name.app" |
+                sed -n 's/.*{applications,\[\([^]]*\)\]}.*/\1/p' | tr ',' '\n')
+        fi
+    done
+}
+
 broker_start() { # SITE
     local site=$1 config=$demo/brokers/$1 home=$demo/$1/broker
     mkdir -p "$home/home" "$home/log"
@@ -191,7 +211,8 @@ broker_start() { # SITE
         env -i PATH="$PATH" HOME="$home/home" LANG=C.UTF-8 RUNNING_UNDER_SYSTEMD=true \
         ERL_EPMD_PORT="${ports[epmd]}" ERL_EPMD_ADDRESS=127.0.0.1 \
         RABBITMQ_NODENAME="cheops-${site,,}-$instance@localhost" RABBITMQ_DIST_PORT="${ports[$site.dist]}" \
-        RABBITMQ_CONFIG_FILE="$config/rabbitmq.conf" RABBITMQ_ENABLED_PLUGINS_FILE="$config/enabled_plugins" \
+        RABBITMQ_PLUGINS_DIR="$demo/plugins" RABBITMQ_CONFIG_FILE="$config/rabbitmq.conf" \
+        RABBITMQ_ENABLED_PLUGINS_FILE="$config/enabled_plugins" \
         RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_MNESIA_BASE="$home/mnesia" RABBITMQ_LOG_BASE="$home/log" \
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 1:1 +A 8 -kernel inet_dist_use_interface {127,0,0,1}" \
         /usr/lib/rabbitmq/bin/rabbitmq-server
@@ -290,6 +311,7 @@ runners_stop() {
 infrastructure_start() {
     local a b
     if ! process_runs "$demo/epmd.pid"; then
+        plugins_link
         process_spawn "$demo/epmd.pid" "$demo/epmd.log" \
             env ERL_EPMD_RELAXED_COMMAND_CHECK=1 epmd -port "${ports[epmd]}" -address 127.0.0.1
         await 10 port_open "${ports[epmd]}"

@@ -83,8 +83,13 @@ class Node:
             pass
         if self.server is not None:
             self.server.wait()
-        subprocess.run(["epmd", "-port", str(self.port + 6000), "-kill"], check=False, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
+        for _ in range(50):  # it refuses until it has noticed that the node is gone
+            subprocess.run(["epmd", "-port", str(self.port + 6000), "-kill"], check=False, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port + 6000)) != 0:
+                    break
+            time.sleep(0.1)
 
     def ctl(self, *arguments):
         return subprocess.run([SBIN + "/rabbitmqctl", *arguments], env=self.environment(), check=True, text=True,
