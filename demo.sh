@@ -151,13 +151,17 @@ agents_settled() {
 }
 
 start_all() {
-    local site
+    local site home
     install
     build
     ports_prepare
     for site in "${sites[@]}"; do
         mkdir -p "$demo/$site"
     done
+    home=$(database_home "${sites[0]}")
+    if [[ $home != "$demo"/* ]]; then
+        say "The user postgres may not enter $demo: the databases lie in ${home%/*/*}"
+    fi
     step "Preparing the links" "$demo/start.log" infrastructure_start
     step "Starting brokers, databases and applications" "$demo/start.log" \
         parts_start_together database broker application

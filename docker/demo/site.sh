@@ -102,7 +102,6 @@ database_admin() { # SITE DATABASE: runs SQL from standard input
 database_create() { # SITE HOME
     local site=$1 home=$2
     if [[ $home != "$demo"/* ]]; then
-        say "$site: the user postgres may not enter $demo, so the database lies in $home"
         mkdir -p "${home%/*}"
         chmod 711 "${home%/*/*}" "${home%/*}"
     fi
