@@ -72,6 +72,15 @@ char *chp_arena_strndup(struct chp_arena *arena, const void *data, size_t len)
     return copy;
 }
 
+const char **chp_arena_strdup_all(struct chp_arena *arena, const char *const *texts, size_t count)
+{
+    const char **copies = count == 0 ? NULL : chp_arena_calloc(arena, count, sizeof *copies);
+    for (size_t i = 0; i < count; i++) {
+        copies[i] = chp_arena_strdup(arena, texts[i]);
+    }
+    return copies;
+}
+
 struct chp_bytes chp_arena_bytes(struct chp_arena *arena, struct chp_bytes bytes)
 {
     if (bytes.data == NULL) {

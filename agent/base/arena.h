@@ -22,6 +22,8 @@ void *chp_arena_calloc(struct chp_arena *arena, size_t count, size_t size);
 char *chp_arena_strdup(struct chp_arena *arena, const char *text);
 /* Copies len bytes and adds a NUL. */
 char *chp_arena_strndup(struct chp_arena *arena, const void *data, size_t len);
+/* Copies a list of strings; NULL when count is 0. */
+const char **chp_arena_strdup_all(struct chp_arena *arena, const char *const *texts, size_t count);
 struct chp_bytes chp_arena_bytes(struct chp_arena *arena, struct chp_bytes bytes);
 char *chp_arena_printf(struct chp_arena *arena, const char *format, ...) CHP_PRINTF(2, 3);
 

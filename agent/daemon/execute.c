@@ -28,16 +28,6 @@ struct executor {
     struct chp_map *fetches;    /* operation -> struct execution */
 };
 
-struct run_key {
-    struct chp_uuid id;
-    uint32_t run;
-};
-
-static struct chp_bytes key_bytes(const struct run_key *key)
-{
-    return chp_bytes(key, sizeof *key);
-}
-
 struct executor *executor__new(struct chp_agent *agent)
 {
     struct executor *executor = chp_alloc(sizeof *executor);
@@ -197,11 +187,9 @@ static void start(struct execution *execution, bool resume)
 void executor__run(struct executor *executor, struct chp_bytes item, uint32_t run, bool resume)
 {
     struct execution *execution = execution_new(executor, item, run);
-    struct run_key key;
-    memset(&key, 0, sizeof key);
-    key.id = execution->id;
-    key.run = run;
-    struct execution *known = chp_map_get(executor->executions, key_bytes(&key));
+    uint8_t key[CHP_RUN_KEY_BYTES];
+    struct chp_bytes name = chp_run_key(key, &execution->id, run);
+    struct execution *known = chp_map_get(executor->executions, name);
     if (known != NULL) {
         CHP_ASSERT(resume); /* a new engine asks for what the old one had started */
         free_execution(execution);
@@ -210,18 +198,16 @@ void executor__run(struct executor *executor, struct chp_bytes item, uint32_t ru
         }
         return;
     }
-    chp_map_put(executor->executions, key_bytes(&key), execution);
+    chp_map_put(executor->executions, name, execution);
     start(execution, resume);
 }
 
 void executor__forget(struct executor *executor, const struct chp_uuid *operation, uint32_t run,
                       const char *driver_name)
 {
-    struct run_key key;
-    memset(&key, 0, sizeof key);
-    key.id = *operation;
-    key.run = run;
-    struct execution *execution = chp_map_remove(executor->executions, key_bytes(&key));
+    uint8_t key[CHP_RUN_KEY_BYTES];
+    struct execution *execution =
+        chp_map_remove(executor->executions, chp_run_key(key, operation, run));
     if (execution != NULL) {
         free_execution(execution);
     }

@@ -85,10 +85,7 @@ static void answer_known(const struct chp_event *event, const struct chp_sha256 
     if (row != NULL) {
         reply->scope = chp_arena_strdup(arena, row->scope);
         reply->member_count = row->member_count;
-        reply->members = chp_arena_calloc(arena, row->member_count, sizeof(char *));
-        for (size_t i = 0; i < row->member_count; i++) {
-            reply->members[i] = chp_arena_strdup(arena, row->members[i]);
-        }
+        reply->members = chp_arena_strdup_all(arena, row->members, row->member_count);
     }
 }
 
@@ -156,10 +153,8 @@ static int fit_existing(struct chp_engine *engine, const struct resource *resour
     operation->scope = chp_arena_strdup(&effects->batch.arena, row->scope);
     operation->level = row->level;
     operation->member_count = row->member_count;
-    operation->members = chp_arena_calloc(&effects->batch.arena, row->member_count, sizeof(char *));
-    for (size_t i = 0; i < row->member_count; i++) {
-        operation->members[i] = chp_arena_strdup(&effects->batch.arena, row->members[i]);
-    }
+    operation->members =
+        chp_arena_strdup_all(&effects->batch.arena, row->members, row->member_count);
     return 0;
 }
 

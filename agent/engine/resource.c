@@ -106,10 +106,7 @@ void resource__set_row(struct chp_engine *engine, struct resource *resource,
     resource->row = *row;
     resource->row.id = id;
     resource->row.scope = chp_arena_strdup(arena, row->scope);
-    resource->row.members = chp_arena_calloc(arena, row->member_count, sizeof(char *));
-    for (size_t i = 0; i < row->member_count; i++) {
-        resource->row.members[i] = chp_arena_strdup(arena, row->members[i]);
-    }
+    resource->row.members = chp_arena_strdup_all(arena, row->members, row->member_count);
     resource->row.vector = (struct chp_vector){0};
     for (size_t i = 0; i < row->vector.count; i++) {
         const struct chp_dot *dot = &row->vector.entries[i];
@@ -166,10 +163,7 @@ void resource__write(struct resource *resource, struct chp_effects *effects)
     write->resource.id = chp_arena_strdup(arena, row->id);
     write->resource.scope = chp_arena_strdup(arena, row->scope);
     write->resource.config = chp_arena_strdup(arena, row->config);
-    write->resource.members = chp_arena_calloc(arena, row->member_count, sizeof(char *));
-    for (size_t i = 0; i < row->member_count; i++) {
-        write->resource.members[i] = chp_arena_strdup(arena, row->members[i]);
-    }
+    write->resource.members = chp_arena_strdup_all(arena, row->members, row->member_count);
     write->resource.vector.entries =
         chp_arena_calloc(arena, row->vector.count, sizeof(struct chp_dot));
     for (size_t i = 0; i < row->vector.count; i++) {

@@ -9,6 +9,8 @@
 
 #include "wire/payload.h"
 
+#include <string.h>
+
 struct chp_run_file {
     const char *name;
     const char *path; /* of a complete copy, NULL when content is given */
@@ -44,6 +46,16 @@ struct chp_completion {
     uint64_t started_ms; /* wall clock */
     uint64_t duration_ms;
 };
+
+/* One run of one operation as a key of a map; the bytes are key's. */
+enum { CHP_RUN_KEY_BYTES = CHP_UUID_BYTES + sizeof(uint32_t) };
+static inline struct chp_bytes chp_run_key(uint8_t key[CHP_RUN_KEY_BYTES],
+                                           const struct chp_uuid *operation, uint32_t run)
+{
+    memcpy(key, operation->bytes, CHP_UUID_BYTES);
+    memcpy(key + CHP_UUID_BYTES, &run, sizeof run);
+    return chp_bytes(key, CHP_RUN_KEY_BYTES);
+}
 
 typedef void chp_completion_fn(void *user, const struct chp_completion *completion);
 

@@ -259,10 +259,7 @@ static void write_resource(struct mem_store *store, const struct chp_resource_ro
     row->created_origin = chp_arena_strdup(arena, given->created_origin);
     row->config = chp_arena_strdup(arena, given->config);
     row->executed_origin = chp_arena_strdup(arena, given->executed_origin);
-    row->members = chp_arena_calloc(arena, given->member_count, sizeof *row->members);
-    for (size_t i = 0; i < given->member_count; i++) {
-        row->members[i] = chp_arena_strdup(arena, given->members[i]);
-    }
+    row->members = chp_arena_strdup_all(arena, given->members, given->member_count);
     row->vector.entries = chp_arena_calloc(arena, given->vector.count, sizeof *row->vector.entries);
     for (size_t i = 0; i < given->vector.count; i++) {
         row->vector.entries[i] = given->vector.entries[i];

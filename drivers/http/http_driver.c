@@ -29,7 +29,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { RUN_MAGIC = 0x477b0000, KEY_BYTES = CHP_UUID_BYTES + 4 };
+enum { RUN_MAGIC = 0x477b0000 };
 
 enum phase { PHASE_NEW, PHASE_WAITING, PHASE_RUNNING, PHASE_FINISHED };
 
@@ -79,14 +79,6 @@ struct http_run {
 static struct http_driver *driver_of(struct chp_driver *driver)
 {
     return CHP_CONTAINER(driver, struct http_driver, driver);
-}
-
-static struct chp_bytes key_of(uint8_t key[KEY_BYTES], const struct chp_uuid *operation,
-                               uint32_t run)
-{
-    memcpy(key, operation->bytes, CHP_UUID_BYTES);
-    memcpy(key + CHP_UUID_BYTES, &run, sizeof run);
-    return chp_bytes(key, KEY_BYTES);
 }
 
 /* The only place that changes a run's phase. */
@@ -471,7 +463,7 @@ static void http_start(struct chp_driver *base, const struct chp_run *order,
 {
     struct http_driver *driver = driver_of(base);
     struct chp_error error = {0};
-    uint8_t key[KEY_BYTES];
+    uint8_t key[CHP_RUN_KEY_BYTES];
     struct http_run *run = chp_alloc(sizeof *run);
     run->magic = RUN_MAGIC;
     run->driver = driver;
@@ -482,7 +474,7 @@ static void http_start(struct chp_driver *base, const struct chp_run *order,
     run->body_fd = -1;
     run->completion = (struct chp_completion){
         .operation = order->operation, .run = order->run, .started_ms = chp_clock_wall_ms()};
-    void *before = chp_map_put(driver->runs, key_of(key, &run->operation, run->run), run);
+    void *before = chp_map_put(driver->runs, chp_run_key(key, &run->operation, run->run), run);
     CHP_ASSERT(before == NULL); /* one start per run */
     int code = read_order(run, order, &error);
     if (order->resume && (code != 0 || !http__method_idempotent(run->rest.method))) {
@@ -500,8 +492,8 @@ static void http_start(struct chp_driver *base, const struct chp_run *order,
 static void http_cancel(struct chp_driver *base, const struct chp_uuid *operation, uint32_t number)
 {
     struct http_driver *driver = driver_of(base);
-    uint8_t key[KEY_BYTES];
-    struct http_run *run = chp_map_get(driver->runs, key_of(key, operation, number));
+    uint8_t key[CHP_RUN_KEY_BYTES];
+    struct http_run *run = chp_map_get(driver->runs, chp_run_key(key, operation, number));
     if (run != NULL && run->phase != PHASE_FINISHED) {
         finish(run, CHP_STATE_FAILED, -1, "canceled");
         launch_waiting(driver);
@@ -524,9 +516,9 @@ static void driver_on_deliver(evutil_socket_t fd, short what, void *user)
     (void)what;
     while ((node = chp_list_pop(&driver->finished)) != NULL) {
         struct http_run *run = CHP_CONTAINER(node, struct http_run, node);
-        uint8_t key[KEY_BYTES];
+        uint8_t key[CHP_RUN_KEY_BYTES];
         /* Out of every list before the call, which may come back with another start. */
-        (void)chp_map_remove(driver->runs, key_of(key, &run->operation, run->run));
+        (void)chp_map_remove(driver->runs, chp_run_key(key, &run->operation, run->run));
         run->on_done(run->user, &run->completion);
         run_free(run);
     }

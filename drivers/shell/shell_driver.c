@@ -36,7 +36,6 @@
 
 enum {
     RUN_MAGIC = 0x5e115e11,
-    KEY_BYTES = CHP_UUID_BYTES + 4,
     /* Runners that gave way to another one for the same run, which then left nothing: something
        else is wrong. */
     ATTEMPTS_MAX = 3,
@@ -93,14 +92,6 @@ static struct shell_driver *driver_of(struct chp_driver *driver)
     return CHP_CONTAINER(driver, struct shell_driver, driver);
 }
 
-static struct chp_bytes key_of(uint8_t key[KEY_BYTES], const struct chp_uuid *operation,
-                               uint32_t run)
-{
-    memcpy(key, operation->bytes, CHP_UUID_BYTES);
-    memcpy(key + CHP_UUID_BYTES, &run, sizeof run);
-    return chp_bytes(key, KEY_BYTES);
-}
-
 /* The only place that changes a run's phase. */
 static void set_phase(struct shell_run *run, enum phase phase)
 {
@@ -134,9 +125,9 @@ static void set_phase(struct shell_run *run, enum phase phase)
 
 static void run_free(struct shell_run *run)
 {
-    uint8_t key[KEY_BYTES];
+    uint8_t key[CHP_RUN_KEY_BYTES];
     chp_list_remove(&run->node);
-    (void)chp_map_remove(run->driver->runs, key_of(key, &run->operation, run->run));
+    (void)chp_map_remove(run->driver->runs, chp_run_key(key, &run->operation, run->run));
     if (run->exited != NULL) {
         event_free(run->exited);
     }
@@ -399,7 +390,7 @@ static void shell_start(struct chp_driver *base, const struct chp_run *order,
 {
     struct shell_driver *driver = driver_of(base);
     struct chp_error error = {0};
-    uint8_t key[KEY_BYTES];
+    uint8_t key[CHP_RUN_KEY_BYTES];
     struct shell_run *run = chp_alloc(sizeof *run);
     run->magic = RUN_MAGIC;
     run->driver = driver;
@@ -413,7 +404,7 @@ static void shell_start(struct chp_driver *base, const struct chp_run *order,
         .operation = order->operation, .run = order->run, .started_ms = chp_clock_wall_ms()};
     run->directory = chp_spool_directory(order->is_show ? driver->shows : driver->spool,
                                          &order->operation, order->run);
-    void *before = chp_map_put(driver->runs, key_of(key, &run->operation, run->run), run);
+    void *before = chp_map_put(driver->runs, chp_run_key(key, &run->operation, run->run), run);
     CHP_ASSERT(before == NULL); /* one start per run */
     /* A run that was resumed may have been started under another allow-list: what happened counts.
      */
@@ -449,8 +440,8 @@ static void cancel(struct shell_run *run)
 
 static void shell_cancel(struct chp_driver *base, const struct chp_uuid *operation, uint32_t number)
 {
-    uint8_t key[KEY_BYTES];
-    struct shell_run *run = chp_map_get(driver_of(base)->runs, key_of(key, operation, number));
+    uint8_t key[CHP_RUN_KEY_BYTES];
+    struct shell_run *run = chp_map_get(driver_of(base)->runs, chp_run_key(key, operation, number));
     if (run != NULL) {
         cancel(run);
     }
@@ -475,8 +466,8 @@ static void driver_on_deliver(evutil_socket_t fd, short what, void *user)
             chp_spool_forget(run->directory);
         }
         /* Out of every list before the call, which may come back with another start. */
-        uint8_t key[KEY_BYTES];
-        (void)chp_map_remove(driver->runs, key_of(key, &run->operation, run->run));
+        uint8_t key[CHP_RUN_KEY_BYTES];
+        (void)chp_map_remove(driver->runs, chp_run_key(key, &run->operation, run->run));
         run->on_done(run->user, &run->completion);
         run_free(run);
     }
