@@ -190,7 +190,7 @@ The sites go on running. What to try next:
   ./demo.sh cut Nantes Rennes                         # and run a command: Rennes gets it after ./demo.sh heal
   ./demo.sh stop Rennes agent                         # or its broker, its database; start brings it back
   cheops site list
-  curl -s -F command='hostname' -F sites='Nantes&Paris' "\$CHEOPS_API_NANTES/exec/hosts"
+  curl -s -F command='hostname' -F sites='Nantes&Paris' -F type=set "\$CHEOPS_API_NANTES/exec/hosts"
   ./demo.sh status; ./demo.sh stop
 TEXT
 }
