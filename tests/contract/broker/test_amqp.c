@@ -204,6 +204,7 @@ static void a_hanging_broker_is_left(void **state)
     struct fixture *fixture = *state;
     struct chp_amqp_config config = world_config(fixture->world);
 
+    config.heartbeat_s = 1;
     start(fixture, &config);
     WAIT(fixture->ups == 1);
     uint64_t start_ms = chp_clock_mono_ms();

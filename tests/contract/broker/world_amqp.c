@@ -174,7 +174,7 @@ struct chp_amqp_config world_config(struct world *world)
                                     .peer_count = sizeof peers / sizeof peers[0],
                                     .base = world->base,
                                     .prefetch = 500,
-                                    .heartbeat_s = 1,
+                                    .heartbeat_s = 20, /* a busy machine is no silent broker */
                                     .retry_min_ms = 20,
                                     .retry_max_ms = 200,
                                     .output_max_bytes = 4 * 1024 * 1024,
