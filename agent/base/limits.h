@@ -16,6 +16,8 @@ enum {
     CHP_WIRE_VERSION = 1,
     CHP_WIRE_VERSION_MIN = 1,
 
+    CHP_REPORT_ENTRIES_MAX = 256, /* resources in one report */
+
     /* Requests. */
     CHP_ID_MAX_BYTES = 200,   /* resource ids, types, keys, principals, services */
     CHP_TYPE_MAX_BYTES = 64,  /* op types, names of drivers */

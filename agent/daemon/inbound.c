@@ -235,8 +235,15 @@ static void dispatch(struct inbound_messages *inbound, struct inbound_item *item
             agent->metrics.blobs_fetched_bytes_total =
                 (double)chp_blobs_fetched_bytes(agent->blobs);
             break;
+        case CHP_ITEM_RESOLVE:
+        case CHP_ITEM_RESOLVED:
         case CHP_ITEM_WANT:
         case CHP_ITEM_REPAIR:
+        case CHP_ITEM_NONE:
+        case CHP_ITEM_REPORT:
+        case CHP_ITEM_REPORTED:
+        case CHP_ITEM_REINCARNATE:
+        case CHP_ITEM_PAST:
         case CHP_ITEM_OPERATION:
         case CHP_ITEM_ACK:
         case CHP_ITEM_BEAT:

@@ -50,6 +50,13 @@ void engine__on_item(struct chp_engine *engine, const struct chp_event *event,
     case CHP_ITEM_REPAIR:
         on_repair(engine, event, effects);
         return;
+    case CHP_ITEM_PAST:
+    case CHP_ITEM_NONE:
+    case CHP_ITEM_REPORT:
+    case CHP_ITEM_REPORTED:
+    case CHP_ITEM_REINCARNATE:
+    case CHP_ITEM_RESOLVE:
+    case CHP_ITEM_RESOLVED:
     case CHP_ITEM_SHOW: /* the daemon's own */
     case CHP_ITEM_ANSWER:
     case CHP_ITEM_FETCH:

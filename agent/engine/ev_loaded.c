@@ -96,6 +96,8 @@ void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
     case CHP_LOAD_RANGE:
         on_range(engine, event, effects);
         break;
+    case CHP_LOAD_REPORT:
+    case CHP_LOAD_VECTORS:
     case CHP_LOAD_OUTBOUND: /* the daemon's own */
     case CHP_LOAD_EVENTS:
         CHP_ASSERT(!"load of another module");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
  * The state of a site as plain data: what the engine asks to be written and read. schema/README.md
- * describes the tables. A batch is one transaction: its writes in order, then its loads, which see
+ * describes the tables. A batch is one transaction: its writes by kind, then its loads, which see
  * the writes.
  *
  * All pointers in a batch live in its arena (or longer than the batch).
@@ -44,20 +44,28 @@ struct chp_execution_row {
     uint64_t elapsed_ms; /* at the origin: from entering to this answer */
 };
 
+/* A batch's writes run by kind, in this order. */
 enum chp_write_kind {
-    CHP_WRITE_SELF,       /* this site's incarnation; replaces */
-    CHP_WRITE_RESOURCE,   /* insert or replace */
-    CHP_WRITE_OPERATION,  /* insert; does nothing when the id is there */
-    CHP_WRITE_EXECUTION,  /* insert or replace by (operation, site), never with a lower run */
-    CHP_WRITE_COMPLETED,  /* the origin's operation has been answered by every member */
-    CHP_WRITE_OUTBOUND,   /* an item waits for a site */
-    CHP_WRITE_STREAM_OUT, /* a site has committed up to mark: forget the items, keep the mark */
-    CHP_WRITE_STREAM_IN,  /* this site has committed up to mark */
+    CHP_WRITE_SELF,        /* this site's incarnation; replaces */
+    CHP_WRITE_REINCARNATE, /* a new life of the database: see below */
+    CHP_WRITE_RESOURCE,    /* insert or replace */
+    CHP_WRITE_REDOT,       /* an operation gets another dot and item */
+    CHP_WRITE_OPERATION,   /* insert; does nothing when the id is there */
+    CHP_WRITE_EXECUTION,   /* insert or replace by (operation, site), never with a lower run */
+    CHP_WRITE_COMPLETED,   /* the origin's operation has been answered by every member */
+    CHP_WRITE_OUTBOUND,    /* an item waits for a site */
+    CHP_WRITE_STREAM_OUT,  /* a site has committed up to mark: forget the items, keep the mark */
+    CHP_WRITE_STREAM_IN,   /* this site has committed up to mark */
     CHP_WRITE_EVENT,
     CHP_WRITE_EVENTS_PUBLISHED, /* up to number */
     CHP_WRITE_KEY,              /* idempotency key; does nothing when it is there */
-    CHP_WRITE_PEER,             /* insert or replace */
+    CHP_WRITE_PEER,             /* insert or replace; not what GAP and REPORTED write */
+    CHP_WRITE_GAP,              /* of a peer: what of it may have been taken in an earlier life */
+    CHP_WRITE_REPORTED,         /* to a peer, up to an arrival here */
+    CHP_WRITE_LOST,             /* dots that no member has */
+    CHP_WRITE_SERIAL,           /* of this batch: higher in each one */
 };
+enum { CHP_WRITE_COUNT = CHP_WRITE_SERIAL + 1 };
 
 struct chp_write {
     enum chp_write_kind kind;
@@ -65,6 +73,7 @@ struct chp_write {
         struct {
             const char *site;
             uint64_t incarnation;
+            const char *database; /* chp_load.start.database */
         } self;
         struct chp_resource_row resource;
         struct {
@@ -118,6 +127,41 @@ struct chp_write {
             uint64_t heard_ms;      /* last contact, wall clock; 0 never */
             uint64_t round_trip_us; /* 0 unknown */
         } peer;
+        uint64_t serial;
+        /* In one statement or several:
+         * - the incarnation is that of self from now on (the row is made if there is none);
+         * - the streams out of this incarnation: for each site, the operations of this origin that
+         *   it has not answered (executions of others that are not final, by arrival), then what
+         *   else waits in outbound, get new numbers from 1; the number of each execution follows;
+         *   a stream row (out, mark 0, last) for each site and key that has any;
+         * - executions of others that were shown as delivered by a mark of an earlier life get
+         * state delivered if they are not among these. */
+        struct {
+            const char *site;
+            uint64_t incarnation;
+            const char *database; /* chp_load.start.database */
+        } reincarnate;
+        struct {
+            const char *site;
+            bool open;
+            uint64_t mark; /* the stream of operations was taken up to here in an earlier life */
+        } gap;
+        struct {
+            const char *site;
+            uint64_t incarnation; /* of site */
+            uint64_t arrival;
+        } reported;
+        struct {
+            const char *resource;
+            struct chp_range range;
+            uint64_t at_ms;
+        } lost;
+        struct {
+            struct chp_uuid operation;
+            uint64_t incarnation;
+            uint64_t n;
+            struct chp_bytes item;
+        } redot;
     };
 };
 
@@ -129,7 +173,23 @@ enum chp_load_kind {
     CHP_LOAD_OPERATION, /* one operation with its executions */
     CHP_LOAD_OUTBOUND,  /* items of one stream */
     CHP_LOAD_EVENTS,
-    CHP_LOAD_RANGE, /* items of a range of dots of a resource */
+    CHP_LOAD_RANGE,   /* items of a range of dots of a resource, by n, with executions */
+    CHP_LOAD_REPORT,  /* resources of a peer with operations that arrived after a given one */
+    CHP_LOAD_VECTORS, /* of resources, by id */
+};
+
+/* What is known of a peer beside its streams. */
+struct chp_peer_row {
+    const char *site;
+    bool gap_open; /* CHP_WRITE_GAP */
+    uint64_t gap_mark;
+    uint64_t reported_incarnation; /* CHP_WRITE_REPORTED; 0 never */
+    uint64_t reported_arrival;
+};
+
+struct chp_vector_row {
+    const char *resource;
+    struct chp_vector vector;
 };
 
 struct chp_stream_row {
@@ -148,6 +208,7 @@ struct chp_pending_row {
     uint64_t arrival;     /* order in which it was stored */
     enum chp_state state; /* of the execution here */
     uint32_t run;
+    uint64_t incarnation; /* in which the execution's state was written */
 };
 
 struct chp_event_row {
@@ -161,6 +222,9 @@ struct chp_item_row {
     uint64_t number; /* in its stream; for CHP_LOAD_RANGE the n of the dot */
     struct chp_uuid operation;
     struct chp_bytes item;
+    /* RANGE: the execution of load.site and that of this site, or NULL. */
+    const struct chp_execution_row *theirs;
+    const struct chp_execution_row *own;
 };
 
 struct chp_load {
@@ -172,10 +236,13 @@ struct chp_load {
     const char *key;           /* or NULL */
     struct chp_uuid operation; /* OPERATION */
     struct chp_range range;    /* RANGE */
-    const char *site;          /* OUTBOUND */
+    const char *site;          /* OUTBOUND, RANGE, REPORT */
     enum chp_key stream_key;   /* OUTBOUND */
-    uint64_t after;            /* OUTBOUND, EVENTS: numbers greater than this */
-    size_t limit;              /* rows */
+    uint64_t after;            /* OUTBOUND, EVENTS: numbers greater than this; REPORT: arrivals */
+    bool all; /* REPORT: of every origin; else only of origins other than site and this one */
+    const char **ids; /* VECTORS */
+    size_t id_count;
+    size_t limit; /* rows */
     /* The result, in the batch's arena. found is false when there is no such row. */
     bool found;
     struct {
@@ -185,7 +252,12 @@ struct chp_load {
         uint64_t event_published;
         struct chp_stream_row *streams;
         size_t stream_count;
-        uint64_t received_last; /* highest arrival */
+        uint64_t received_last;     /* highest arrival */
+        uint64_t serial;            /* of the last batch that wrote one; 0 none yet */
+        const char *database;       /* which one it is: the cluster's system identifier and name */
+        const char *database_known; /* as the last REINCARNATE or SELF wrote it, or NULL */
+        struct chp_peer_row *peers;
+        size_t peer_count;
     } start;
     struct {
         struct chp_resource_row row;
@@ -218,6 +290,12 @@ struct chp_load {
         struct chp_event_row *rows;
         size_t count;
     } events;
+    struct {
+        struct chp_vector_row *rows; /* those that are known */
+        size_t count;
+        uint64_t upto; /* REPORT: the last arrival that was looked at */
+        bool end;      /* REPORT: nothing arrived after it */
+    } vectors;         /* REPORT, VECTORS */
 };
 
 #endif

@@ -241,5 +241,8 @@ void mem__load(const struct mem_store *store, struct chp_load *load, struct chp_
     case CHP_LOAD_EVENTS:
         load_events(store, load, arena);
         break;
+    case CHP_LOAD_REPORT:
+    case CHP_LOAD_VECTORS:
+        break;
     }
 }

@@ -489,6 +489,13 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
         break;
     case CHP_WRITE_PEER:
         break; /* nothing reads them yet */
+    case CHP_WRITE_REINCARNATE:
+    case CHP_WRITE_REDOT:
+    case CHP_WRITE_GAP:
+    case CHP_WRITE_REPORTED:
+    case CHP_WRITE_LOST:
+    case CHP_WRITE_SERIAL:
+        break;
     }
 }
 
@@ -496,7 +503,7 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
 static void apply(struct mem_store *store, const struct chp_batch *batch)
 {
     struct chp_buf name = {0};
-    for (int kind = CHP_WRITE_SELF; kind <= CHP_WRITE_PEER; kind++) {
+    for (int kind = 0; kind < CHP_WRITE_COUNT; kind++) {
         for (size_t i = 0; i < batch->write_count; i++) {
             if (batch->writes[i].kind == (enum chp_write_kind)kind) {
                 write_one(store, &batch->writes[i], &name);

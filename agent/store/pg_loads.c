@@ -358,6 +358,9 @@ static void send_load(struct sender *sender, struct chp_load *load)
     case CHP_LOAD_RANGE:
         send_range(sender, load);
         break;
+    case CHP_LOAD_REPORT:
+    case CHP_LOAD_VECTORS:
+        break;
     }
 }
 

@@ -179,6 +179,78 @@ struct chp_repair {
     uint64_t after;
 };
 
+/* The answer to a want: this site does not have the first of these either (design 4.4). Unnumbered.
+ */
+struct chp_none {
+    const char *resource;
+    struct chp_range range;
+};
+
+/* An operation that the receiver lacks, given on the operation stream by a site that holds it, with
+ * what that site knows of its executions (design section 4, incarnations): a receiver whose
+ * database went back in time may have run it. From wire version 2. */
+struct chp_past {
+    struct chp_bytes operation; /* the item of the operation, as its origin encoded it */
+    uint64_t number;         /* the giver is its origin: in the stream to the receiver when it was
+                                delivered first; else 0 */
+    struct chp_bytes theirs; /* item of an ack: the receiver's own execution as the operation's
+                                origin, which gives it, knows it; else empty */
+    struct chp_bytes ours;   /* item of an ack: the giver's execution, for the receiver that is the
+                                operation's origin; else empty */
+};
+
+struct chp_report_entry {
+    const char *resource;
+    struct chp_vector vector;
+};
+
+/* What the sender holds of resources that the receiver is a member of: a page of those with
+ * operations that the receiver has not been told of (design 4.7). Unnumbered; repeated until it is
+ * answered by "reported". From wire version 2. */
+struct chp_report {
+    uint64_t upto;           /* arrival at the sender: comes back in the answer */
+    bool end;                /* nothing follows for now */
+    uint64_t operation_mark; /* up to where the receiver has said to have the sender's streams */
+    uint64_t ack_mark;
+    struct chp_report_entry *entries; /* at most CHP_REPORT_ENTRIES_MAX */
+    size_t entry_count;
+};
+
+/* The sender holds everything of the receiver's report up to there. */
+struct chp_reported {
+    uint64_t upto;
+};
+
+/* The receiver gave a dot again that is known with another id: its database went back in time, it
+ * must take a new incarnation (design section 4). Unnumbered. From wire version 2. */
+struct chp_reincarnate {
+    const char *resource;
+    struct chp_dot dot;
+    struct chp_uuid operation; /* that is known here with this dot */
+};
+
+/* How an execution that is in doubt ended, or that it shall run again (design 4.5). */
+enum chp_resolution {
+    CHP_RESOLVE_DONE,
+    CHP_RESOLVE_FAILED,
+    CHP_RESOLVE_RERUN,
+};
+
+/* For the execution at the receiver; unnumbered, answered by "resolved", gone after a while. From
+ * wire version 2. */
+struct chp_resolve {
+    struct chp_uuid id; /* of the request, comes back in the answer */
+    struct chp_uuid operation;
+    enum chp_resolution resolution;
+    const char *principal;
+};
+
+struct chp_resolved {
+    struct chp_uuid id;
+    bool ok;
+    const char *reason; /* why not; NULL when ok */
+};
+
 struct chp_beat {
     uint64_t sent_us; /* monotonic clock of the sender */
     uint64_t
@@ -200,6 +272,13 @@ enum chp_item_kind {
     CHP_ITEM_CHUNK = 7,
     CHP_ITEM_BEAT = 8,
     CHP_ITEM_REPAIR = 9,
+    CHP_ITEM_PAST = 10,
+    CHP_ITEM_NONE = 11,
+    CHP_ITEM_REPORT = 12,
+    CHP_ITEM_REPORTED = 13,
+    CHP_ITEM_REINCARNATE = 14,
+    CHP_ITEM_RESOLVE = 15,
+    CHP_ITEM_RESOLVED = 16,
 };
 
 struct chp_item {
@@ -214,6 +293,13 @@ struct chp_item {
         struct chp_chunk chunk;
         struct chp_beat beat;
         struct chp_repair repair;
+        struct chp_past past;
+        struct chp_none none;
+        struct chp_report report;
+        struct chp_reported reported;
+        struct chp_reincarnate reincarnate;
+        struct chp_resolve resolve;
+        struct chp_resolved resolved;
     };
 };
 
