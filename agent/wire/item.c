@@ -27,6 +27,12 @@ static const char *const state_names[CHP_STATE_COUNT] = {
     [CHP_STATE_IN_DOUBT] = "in-doubt",
 };
 
+static const char *const resolution_names[CHP_RESOLUTION_COUNT] = {
+    [CHP_RESOLVE_DONE] = "done",
+    [CHP_RESOLVE_FAILED] = "failed",
+    [CHP_RESOLVE_RERUN] = "rerun",
+};
+
 const char *chp_key_name(enum chp_key key)
 {
     CHP_ASSERT((unsigned)key < CHP_KEY_COUNT);
@@ -43,6 +49,12 @@ const char *chp_state_name(enum chp_state state)
 {
     CHP_ASSERT((unsigned)state < CHP_STATE_COUNT);
     return state_names[state];
+}
+
+const char *chp_resolution_name(enum chp_resolution resolution)
+{
+    CHP_ASSERT((unsigned)resolution < CHP_RESOLUTION_COUNT);
+    return resolution_names[resolution];
 }
 
 /* Index of text in names, -1 when it is not there. */
@@ -83,6 +95,16 @@ int chp_state_parse(const char *text, enum chp_state *state)
         return CHP_EINVAL;
     }
     *state = (enum chp_state)index;
+    return 0;
+}
+
+int chp_resolution_parse(const char *text, enum chp_resolution *resolution)
+{
+    int index = index_of(resolution_names, CHP_RESOLUTION_COUNT, text);
+    if (index < 0) {
+        return CHP_EINVAL;
+    }
+    *resolution = (enum chp_resolution)index;
     return 0;
 }
 

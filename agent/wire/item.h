@@ -235,6 +235,7 @@ enum chp_resolution {
     CHP_RESOLVE_FAILED,
     CHP_RESOLVE_RERUN,
 };
+enum { CHP_RESOLUTION_COUNT = CHP_RESOLVE_RERUN + 1 };
 
 /* For the execution at the receiver; unnumbered, answered by "resolved", gone after a while. From
  * wire version 2. */
@@ -332,9 +333,11 @@ const char *chp_key_name(
     enum chp_key key); /* "request", "operation", "ack", "control", "beat", "bulk" */
 const char *chp_level_name(enum chp_level level);
 const char *chp_state_name(enum chp_state state); /* "in-doubt" for CHP_STATE_IN_DOUBT */
+const char *chp_resolution_name(enum chp_resolution resolution); /* "done", "failed", "rerun" */
 int chp_key_parse(const char *text, enum chp_key *key) CHP_MUST_CHECK;
 int chp_level_parse(const char *text, enum chp_level *level) CHP_MUST_CHECK;
 int chp_state_parse(const char *text, enum chp_state *state) CHP_MUST_CHECK;
+int chp_resolution_parse(const char *text, enum chp_resolution *resolution) CHP_MUST_CHECK;
 /* Done, failed, refused, superseded, voided, expired: nothing follows without a new run. */
 bool chp_state_final(enum chp_state state);
 

@@ -20,6 +20,15 @@ static void every_enum_value_has_a_name_that_parses_back(void **state)
         assert_int_equal(chp_level_parse(chp_level_name((enum chp_level)i), &parsed), 0);
         assert_int_equal(parsed, i);
     }
+    for (int i = 0; i < CHP_RESOLUTION_COUNT; i++) {
+        enum chp_resolution parsed = CHP_RESOLVE_DONE;
+        assert_int_equal(chp_resolution_parse(chp_resolution_name((enum chp_resolution)i), &parsed),
+                         0);
+        assert_int_equal(parsed, i);
+    }
+    enum chp_resolution undecided = CHP_RESOLVE_RERUN;
+    assert_int_equal(chp_resolution_parse("in-doubt", &undecided), CHP_EINVAL);
+    assert_int_equal(undecided, CHP_RESOLVE_RERUN);
     enum chp_state unchanged = CHP_STATE_DONE;
     assert_int_equal(chp_state_parse("Done", &unchanged), CHP_EINVAL);
     assert_int_equal(unchanged, CHP_STATE_DONE);
