@@ -8,13 +8,15 @@
  * so that the end of a big file costs no second reading. Memory is a few hundred bytes per fetch.
  *
  * When nothing new came for the timeout, what is missing in the window is asked of the next site;
- * the pause doubles while nothing comes, since the sites may be away for hours. A site that says it
+ * the pause grows while nothing comes, since the sites may be away for hours. A site that says it
  * lacks the blob is not asked again; when all say so, the fetch ends. Pieces of different sites may
  * be mixed: only the hash of the whole counts, and when it is wrong everything is fetched anew,
  * beginning with another site.
  */
 #include "internal.h"
 
+#include "base/backoff.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -24,7 +26,6 @@
 
 enum {
     FETCH_MAGIC = 0xb10bfe7c,
-    PAUSE_DOUBLINGS_MAX = 5,
     PAUSE_MAX_MS = 60 * 1000,
     WINDOW_BYTES = CHP_CHUNKS_IN_FLIGHT * CHP_CHUNK_BYTES,
 };
@@ -53,11 +54,11 @@ struct blob_fetch {
     size_t current;                  /* source */
     struct blob_temporary temporary; /* from the first chunk on */
     struct chp_sha256_state *hash;
-    uint64_t here;     /* bytes from the beginning that are written and hashed */
-    uint64_t asked;    /* bytes from the beginning that have been asked for */
-    unsigned window;   /* bit n: the n-th chunk behind here is written */
-    unsigned failures; /* times that all had come and was not right */
-    unsigned idle;     /* timeouts since something new came */
+    uint64_t here;            /* bytes from the beginning that are written and hashed */
+    uint64_t asked;           /* bytes from the beginning that have been asked for */
+    unsigned window;          /* bit n: the n-th chunk behind here is written */
+    struct chp_backoff idle;  /* until what is missing is asked for again */
+    struct chp_backoff again; /* until everything is, after all that came was not right */
     struct event *timer;
 };
 
@@ -66,14 +67,9 @@ static struct chp_bytes key_of(const struct chp_sha256 *sha256)
     return chp_bytes(sha256->bytes, sizeof sha256->bytes);
 }
 
-static void arm(const struct blob_fetch *fetch)
+static void arm(const struct blob_fetch *fetch, struct chp_backoff *backoff)
 {
-    unsigned doublings = fetch->idle + fetch->failures;
-    doublings = doublings < PAUSE_DOUBLINGS_MAX ? doublings : PAUSE_DOUBLINGS_MAX;
-    uint64_t timeout_ms = fetch->blobs->config.fetch_timeout_ms;
-    uint64_t most_ms = timeout_ms > PAUSE_MAX_MS ? timeout_ms : PAUSE_MAX_MS;
-    uint64_t ms = timeout_ms << doublings;
-    ms = ms > most_ms ? most_ms : ms;
+    uint64_t ms = chp_backoff_next_ms(backoff);
     struct timeval pause = {.tv_sec = (time_t)(ms / 1000),
                             .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
     CHP_ASSERT(evtimer_add(fetch->timer, &pause) == 0);
@@ -190,8 +186,7 @@ static void start_over(struct blob_fetch *fetch)
     fetch->here = 0;
     fetch->asked = 0;
     fetch->window = 0;
-    fetch->failures++;
-    arm(fetch);
+    arm(fetch, &fetch->again);
 }
 
 static void fetch_on_timeout(evutil_socket_t fd, short what, void *user)
@@ -200,10 +195,9 @@ static void fetch_on_timeout(evutil_socket_t fd, short what, void *user)
     (void)fd;
     (void)what;
     CHP_ASSERT(fetch->magic == FETCH_MAGIC);
-    fetch->idle++;
     (void)next_source(fetch);
     ask_again(fetch);
-    arm(fetch);
+    arm(fetch, &fetch->idle);
 }
 
 /* All bytes are here. */
@@ -237,7 +231,8 @@ static void source_lacks(struct blob_fetch *fetch, struct source *source)
             return;
         }
         ask_again(fetch);
-        arm(fetch);
+        chp_backoff_reset(&fetch->idle);
+        arm(fetch, &fetch->idle);
     }
 }
 
@@ -320,12 +315,12 @@ void chp_blobs_on_chunk(struct chp_blobs *blobs, const char *from, const struct 
         return;
     }
     blobs->fetched_bytes += chunk->data.len;
-    fetch->idle = 0;
+    chp_backoff_reset(&fetch->idle);
     if (fetch->here == fetch->size) {
         complete(fetch);
     } else {
         ask_ahead(fetch);
-        arm(fetch);
+        arm(fetch, &fetch->idle);
     }
 }
 
@@ -339,6 +334,12 @@ static struct blob_fetch *fetch_new(struct chp_blobs *blobs, const struct chp_sh
     fetch->size = size;
     fetch->temporary.fd = -1;
     fetch->hash = chp_sha256_new();
+    uint64_t timeout_ms = blobs->config.fetch_timeout_ms;
+    uint64_t most_ms = timeout_ms > PAUSE_MAX_MS ? timeout_ms : PAUSE_MAX_MS;
+    uint64_t seed;
+    chp_random(&seed, sizeof seed);
+    chp_backoff_init(&fetch->idle, timeout_ms, timeout_ms, most_ms, seed);
+    chp_backoff_init(&fetch->again, 0, timeout_ms, most_ms, ~seed);
     fetch->timer = evtimer_new(blobs->config.base, fetch_on_timeout, fetch);
     CHP_ASSERT(fetch->timer != NULL);
     chp_list_init(&fetch->waiters);
@@ -398,7 +399,7 @@ void chp_blob_fetch(struct chp_blobs *blobs, const struct chp_sha256 *sha256, ui
         chp_list_append(&fetch->waiters, &waiter->node);
         add_sources(fetch, sites, site_count);
         ask_ahead(fetch);
-        arm(fetch);
+        arm(fetch, &fetch->idle);
     }
 }
 

@@ -24,12 +24,14 @@ enum {
         10 * 1000, /* from connecting to ready: many times a handshake on a slow machine */
     CLOSE_TIMEOUT_MS = 1000,
     TICK_MS = 5 * 1000,
-    REDECLARE_MIN_MS = 1000, /* a queue that is deleted again and again must not make a hot loop */
-    REDECLARE_EVERY_MS =
-        60 * 1000,        /* heals what was deleted without a sign, as outbound queues are */
+    /* A queue that is deleted again and again must not make a hot loop. */
+    REDECLARE_FIRST_MS = 1000,
+    REDECLARE_MAX_MS = 8 * 1000,
+    REDECLARE_QUIET_MS = 30 * 1000, /* after that it is another deletion, not the same again */
+    /* Heals what was deleted without a sign, as outbound queues are. */
+    REDECLARE_EVERY_MS = 60 * 1000,
     SILENT_INTERVALS = 4, /* half heartbeats without a byte: the broker is gone */
     READ_MAX_BYTES = 256 * 1024,
-    BACKOFF_DOUBLINGS_MAX = 16,
 };
 
 #define BIT(name) (1U << BROKER_STATE_##name)
@@ -74,31 +76,6 @@ static void arm(struct broker__connection *connection, uint64_t delay_ms)
     (void)event_add(connection->timer, &delay);
 }
 
-/* splitmix64 */
-static uint64_t next_random(struct broker__connection *connection)
-{
-    uint64_t x = (connection->random += 0x9e3779b97f4a7c15U);
-
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-    return x ^ (x >> 31);
-}
-
-/* Full jitter: anything between the minimum and the doubled bound. */
-static uint64_t next_delay_ms(struct broker__connection *connection)
-{
-    const struct broker__target *target = connection->target;
-    unsigned doublings =
-        connection->attempts < BACKOFF_DOUBLINGS_MAX ? connection->attempts : BACKOFF_DOUBLINGS_MAX;
-    uint64_t bound_ms = target->retry_min_ms << doublings;
-
-    if (bound_ms > target->retry_max_ms) {
-        bound_ms = target->retry_max_ms;
-    }
-    connection->attempts++;
-    return target->retry_min_ms + next_random(connection) % (bound_ms - target->retry_min_ms + 1);
-}
-
 static void tell_lost(struct broker__connection *connection, bool was_ready,
                       const struct chp_error *error)
 {
@@ -108,7 +85,7 @@ static void tell_lost(struct broker__connection *connection, bool was_ready,
     connection->lost_told = true;
     if (was_ready &&
         chp_clock_mono_ms() - connection->ready_ms >= connection->target->retry_max_ms) {
-        connection->attempts = 0;
+        chp_backoff_reset(&connection->retry);
     }
     if (connection->blocked) {
         connection->blocked = false;
@@ -128,7 +105,7 @@ static void lose(struct broker__connection *connection, const struct chp_error *
         (void)bufferevent_disable(connection->stream, EV_READ | EV_WRITE);
     }
     event_active(connection->reaper, EV_TIMEOUT, 0);
-    arm(connection, next_delay_ms(connection));
+    arm(connection, chp_backoff_next_ms(&connection->retry));
     tell_lost(connection, was_ready, error);
 }
 
@@ -179,10 +156,14 @@ bool broker__connection_redeclare(struct broker__connection *connection)
 {
     CHP_ASSERT(connection->state == BROKER_STATE_READY);
     uint64_t now_ms = chp_clock_mono_ms();
-    if (now_ms - connection->declared_ms < REDECLARE_MIN_MS || connection->blocked) {
+    if (now_ms < connection->redeclare_ms || connection->blocked) {
         return false;
     }
+    if (now_ms - connection->declared_ms >= REDECLARE_QUIET_MS) {
+        chp_backoff_reset(&connection->redeclare);
+    }
     connection->declared_ms = now_ms;
+    connection->redeclare_ms = now_ms + chp_backoff_next_ms(&connection->redeclare);
     connection->role->declare(connection->user);
     return true;
 }
@@ -333,6 +314,7 @@ static bool set_up(struct broker__connection *connection, uint16_t channel,
     } else if (connection->state == BROKER_STATE_CHANNEL && channel == 1 &&
                method->id == AMQP_CHANNEL_OPEN_OK_METHOD) {
         connection->declared_ms = chp_clock_mono_ms();
+        connection->redeclare_ms = connection->declared_ms + REDECLARE_FIRST_MS;
         connection->role->declare(connection->user);
         connection->role->prepare(connection->user);
         move(connection, BROKER_STATE_TOPOLOGY);
@@ -629,12 +611,11 @@ void broker__connection_init(struct broker__connection *connection, struct event
                              const struct broker__target *target, const struct broker__role *role,
                              void *user, uint64_t seed)
 {
-    *connection = (struct broker__connection){.state = BROKER_STATE_WAITING,
-                                              .target = target,
-                                              .role = role,
-                                              .user = user,
-                                              .base = base,
-                                              .random = seed};
+    *connection = (struct broker__connection){
+        .state = BROKER_STATE_WAITING, .target = target, .role = role, .user = user, .base = base};
+    chp_backoff_init(&connection->retry, 0, target->retry_min_ms, target->retry_max_ms, seed);
+    chp_backoff_init(&connection->redeclare, REDECLARE_FIRST_MS / 2, REDECLARE_FIRST_MS,
+                     REDECLARE_MAX_MS, seed + 1);
     connection->timer = event_new(base, -1, 0, connection_on_timer, connection);
     connection->reaper = event_new(base, -1, 0, connection_on_reap, connection);
     CHP_ASSERT(connection->timer != NULL && connection->reaper != NULL);

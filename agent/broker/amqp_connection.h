@@ -7,6 +7,7 @@
 #ifndef CHP_BROKER_AMQP_CONNECTION_H
 #define CHP_BROKER_AMQP_CONNECTION_H
 
+#include "base/backoff.h"
 #include "broker/amqp_codec.h"
 #include "broker/amqp_message.h"
 
@@ -84,9 +85,10 @@ struct broker__connection {
     struct broker__message messages[BROKER_CHANNEL_MAX + 1];
     bool blocked;
     bool lost_told;
-    unsigned attempts; /* since the last connection that lasted */
-    uint64_t random;   /* state of the jitter */
-    uint64_t ready_ms; /* monotonic, as the others */
+    struct chp_backoff retry; /* since the last connection that lasted */
+    struct chp_backoff redeclare;
+    uint64_t redeclare_ms; /* not before, monotonic as the others */
+    uint64_t ready_ms;
     uint64_t heard_ms;
     uint64_t declared_ms;
     uint64_t interval_ms; /* of heartbeats, as agreed; 0: none */

@@ -22,7 +22,8 @@ enum {
     TRIES = 3,
     CALL_TIMEOUT_MS = 30 * 1000,
     CONNECT_TIMEOUT_MS = 5 * 1000,
-    RETRY_FIRST_MS = 200,
+    RETRY_FIRST_MS = 400,
+    RETRY_MAX_MS = 5 * 1000,
     RETRY_AFTER_MAX_MS = 5 * 1000,
 };
 
@@ -334,13 +335,11 @@ static int try_once(struct cli_client *client, const struct cli_request *request
     return code;
 }
 
-/* From half to one and a half times, so that clients that were refused together do not come back
- * together. */
-static uint64_t jitter(uint64_t ms)
+void cli__backoff_init(struct chp_backoff *backoff, uint64_t first_ms, uint64_t max_ms)
 {
-    uint32_t random;
-    chp_random(&random, sizeof random);
-    return ms / 2 + random % (ms + 1);
+    uint64_t seed;
+    chp_random(&seed, sizeof seed);
+    chp_backoff_init(backoff, first_ms / 4, first_ms, max_ms, seed);
 }
 
 int cli__client_call(struct cli_client *client, const struct cli_request *request,
@@ -349,6 +348,8 @@ int cli__client_call(struct cli_client *client, const struct cli_request *reques
     CHP_ASSERT(request->path[0] == '/');
     bool repeatable = request->key != NULL || strcmp(request->method, "GET") == 0;
     unsigned tries = request->tries == 0 ? TRIES : request->tries;
+    struct chp_backoff backoff;
+    cli__backoff_init(&backoff, RETRY_FIRST_MS, RETRY_MAX_MS);
     for (unsigned i = 1;; i++) {
         bool unsent;
         uint64_t retry_after_ms;
@@ -360,11 +361,11 @@ int cli__client_call(struct cli_client *client, const struct cli_request *reques
             return code;
         }
         cli__response_deinit(response);
-        uint64_t pause_ms = jitter((uint64_t)RETRY_FIRST_MS << (i - 1));
-        if (retry_after_ms > pause_ms) {
-            pause_ms = retry_after_ms < RETRY_AFTER_MAX_MS ? retry_after_ms : RETRY_AFTER_MAX_MS;
-        }
-        cli__sleep(pause_ms);
+        /* Those that were refused together were told the same time: they do not come back
+         * together. */
+        uint64_t least_ms =
+            retry_after_ms < RETRY_AFTER_MAX_MS ? retry_after_ms : RETRY_AFTER_MAX_MS;
+        cli__sleep(least_ms + chp_backoff_next_ms(&backoff));
         if (cli__interrupted()) {
             *response = (struct cli_response){0};
             return chp_error_set(error, CHP_ECANCELED, "interrupted while asking %s",

@@ -4,6 +4,7 @@
 #ifndef CHP_CLI_CLIENT_H
 #define CHP_CLI_CLIENT_H
 
+#include "base/backoff.h"
 #include "cli/endpoint.h"
 
 enum {
@@ -56,6 +57,8 @@ int cli__client_call(struct cli_client *client, const struct cli_request *reques
 void cli__response_deinit(struct cli_response *response);
 /* Ctrl-C was pressed. */
 bool cli__interrupted(void);
+/* Pauses of a quarter of first_ms and more, for chp_backoff_next_ms. */
+void cli__backoff_init(struct chp_backoff *backoff, uint64_t first_ms, uint64_t max_ms);
 /* Waits, at most until Ctrl-C. */
 void cli__sleep(uint64_t ms);
 

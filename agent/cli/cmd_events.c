@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { PAGE_EVENTS = 100, PAUSE_MS = 1000 };
+enum { PAGE_EVENTS = 100, PAUSE_FIRST_MS = 1000, PAUSE_MAX_MS = 10 * 1000 };
 
 static void print_event(struct cli *cli, const json_t *event)
 {
@@ -98,6 +98,8 @@ static int follow(struct cli *cli, uint64_t after)
         .cli = cli, .after = after, .from_now = !cli__given(&cli->args, OPT_AFTER)};
     int exit_code = CLI_OK;
     bool connected = false;
+    struct chp_backoff pause;
+    cli__backoff_init(&pause, PAUSE_FIRST_MS, PAUSE_MAX_MS);
     for (;;) {
         struct cli_request request = {.method = "GET",
                                       .path = follow_path(&follower),
@@ -110,6 +112,9 @@ static int follow(struct cli *cli, uint64_t after)
         bool again = code == CHP_EIO || (code == 0 && response.status == 200) ||
                      (connected && (code == CHP_EUNAVAILABLE || response.status == 503));
         connected = connected || again;
+        if (code == 0 && response.status == 200) {
+            chp_backoff_reset(&pause);
+        }
         if (code == CHP_ECANCELED || cli__interrupted()) {
             exit_code = CLI_INTERRUPTED;
         } else if (!again) {
@@ -120,7 +125,7 @@ static int follow(struct cli *cli, uint64_t after)
             break;
         }
         cli__warn("the agent is away; events go on when it is back");
-        cli__sleep(PAUSE_MS);
+        cli__sleep(chp_backoff_next_ms(&pause));
     }
     cli__sse_deinit(&follower.sse);
     return exit_code;

@@ -19,7 +19,8 @@ enum {
     GRACE_MS =
         3 * 1000, /* the agent says itself when the time is over; this is for one that hangs */
     RESUME_TRIES = 6,
-    RESUME_PAUSE_MS = 1000,
+    RESUME_FIRST_MS = 1000,
+    RESUME_MAX_MS = 10 * 1000,
 };
 
 struct wait {
@@ -93,10 +94,12 @@ static int watch(struct wait *wait, struct cli_request *request, struct cli_resp
                  struct chp_error *error)
 {
     int code = 0;
+    struct chp_backoff pause;
+    cli__backoff_init(&pause, RESUME_FIRST_MS, RESUME_MAX_MS);
     wait->events = true;
     for (unsigned tries = 0; tries < RESUME_TRIES && !wait->ended && !time_is_over(wait); tries++) {
         if (tries > 0) {
-            cli__sleep(RESUME_PAUSE_MS);
+            cli__sleep(chp_backoff_next_ms(&pause));
             cli__response_deinit(response);
         }
         *request = (struct cli_request){.method = "GET",
@@ -115,7 +118,10 @@ static int watch(struct wait *wait, struct cli_request *request, struct cli_resp
         if (code == 0 && response->status != 200 && response->status != 503) {
             break;
         }
-        tries = wait->progressed ? 0 : tries;
+        if (wait->progressed) {
+            tries = 0;
+            chp_backoff_reset(&pause);
+        }
     }
     return code;
 }

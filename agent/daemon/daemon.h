@@ -3,6 +3,7 @@
 #ifndef CHP_DAEMON_DAEMON_H
 #define CHP_DAEMON_DAEMON_H
 
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"

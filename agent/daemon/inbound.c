@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LETTER_RETRY_FIRST_MS = 500, LETTER_RETRY_MAX_MS = 30 * 1000 };
+
 struct message;
 
 struct inbound_item {
@@ -53,6 +55,8 @@ struct inbound_messages {
     struct chp_list messages;
     struct chp_map *items; /* handle -> struct inbound_item */
     struct chp_list letters;
+    struct chp_backoff retry; /* of letters that found no queue */
+    uint64_t not_before_ms;
     uint64_t last_handle;
 };
 
@@ -68,6 +72,8 @@ struct inbound_messages *inbound__new(struct chp_agent *agent)
     inbound->items = chp_map_new(agent->engine_config.map_seed);
     chp_list_init(&inbound->messages);
     chp_list_init(&inbound->letters);
+    chp_backoff_init(&inbound->retry, 0, LETTER_RETRY_FIRST_MS, LETTER_RETRY_MAX_MS,
+                     agent->engine_config.map_seed ^ TOKEN_DEAD);
     return inbound;
 }
 
@@ -171,8 +177,12 @@ bool inbound__settled(struct inbound_messages *inbound, uint64_t token, enum chp
             struct message *message = letter->message;
             free_letter(letter);
             done(inbound, message);
+            chp_backoff_reset(&inbound->retry);
         } else {
-            letter->published = false; /* again at the next pump */
+            letter->published = false; /* again at a later pump */
+            if (outcome != CHP_OUTCOME_LOST) {
+                inbound->not_before_ms = chp_clock_mono_ms() + chp_backoff_next_ms(&inbound->retry);
+            }
         }
         return true;
     }
@@ -181,6 +191,9 @@ bool inbound__settled(struct inbound_messages *inbound, uint64_t token, enum chp
 
 void inbound__pump(struct inbound_messages *inbound)
 {
+    if (chp_clock_mono_ms() < inbound->not_before_ms) {
+        return;
+    }
     CHP_LIST_FOREACH_SAFE(&inbound->letters, link, following)
     {
         struct letter *letter = CHP_CONTAINER(link, struct letter, link);

@@ -17,9 +17,11 @@
 enum {
     READY_MAX_BYTES = 1024 * 1024, /* of one stream in memory, beyond what was published */
     LOAD_ITEMS = CHP_MESSAGE_ITEMS_MAX,
-    PROBE_AFTER_US = 3000000,
-    PROBE_MAX_US = 60000000,
-    RETRY_AFTER_US = 1000000, /* after a message came back unroutable */
+    PROBE_FLOOR_MS = 2 * 1000,
+    PROBE_FIRST_MS = 4 * 1000,
+    PROBE_MAX_MS = 60 * 1000,
+    RETRY_FIRST_MS = 500, /* after a message came back unroutable, or was refused */
+    RETRY_MAX_MS = 30 * 1000,
 };
 
 struct ready_item {
@@ -52,6 +54,8 @@ struct out_stream {
     struct chp_list on_way;
     uint64_t moved_us; /* the mark moved, or something was sent on an idle stream */
     uint64_t probe_us; /* wait before the next probe */
+    struct chp_backoff probe;
+    struct chp_backoff retry;
     uint64_t not_before_us;
 };
 
@@ -82,11 +86,21 @@ struct sender *sender__new(struct chp_agent *agent)
             struct out_stream *stream = &sender->sites[i].streams[k];
             stream->site = &sender->sites[i];
             stream->key = stream_keys[k];
+            uint64_t seed = agent->engine_config.map_seed + i * 2 + (uint64_t)k;
+            chp_backoff_init(&stream->probe, PROBE_FLOOR_MS, PROBE_FIRST_MS, PROBE_MAX_MS, seed);
+            chp_backoff_init(&stream->retry, 0, RETRY_FIRST_MS, RETRY_MAX_MS, ~seed);
             chp_list_init(&stream->ready);
             chp_list_init(&stream->on_way);
         }
     }
     return sender;
+}
+
+/* Something moves: what is asked next is asked soon. */
+static void probe_anew(struct out_stream *stream)
+{
+    chp_backoff_reset(&stream->probe);
+    stream->probe_us = chp_backoff_next_ms(&stream->probe) * 1000;
 }
 
 static void drop_ready(struct out_stream *stream)
@@ -118,7 +132,7 @@ static void reset_stream(struct out_stream *stream)
     stream->started = false;
     stream->loading = stream->reload = false;
     stream->last = stream->sent = stream->mark = stream->ready_last = 0;
-    stream->probe_us = PROBE_AFTER_US;
+    probe_anew(stream);
     stream->not_before_us = 0;
 }
 
@@ -192,7 +206,8 @@ void sender__mark(struct sender *sender, const char *site, enum chp_key key, uin
     }
     stream->mark = mark;
     stream->moved_us = chp_clock_mono_us();
-    stream->probe_us = PROBE_AFTER_US;
+    probe_anew(stream);
+    chp_backoff_reset(&stream->retry);
     CHP_LIST_FOREACH_SAFE(&stream->on_way, link, following)
     {
         struct on_way *message = CHP_CONTAINER(link, struct on_way, link);
@@ -408,7 +423,9 @@ void sender__settled(struct sender *sender, uint64_t token, enum chp_outcome out
         return;
     }
     rewind_to(stream, first - 1);
-    stream->not_before_us = chp_clock_mono_us() + RETRY_AFTER_US;
+    if (outcome != CHP_OUTCOME_LOST) { /* the connection has a pause of its own */
+        stream->not_before_us = chp_clock_mono_us() + chp_backoff_next_ms(&stream->retry) * 1000;
+    }
 }
 
 /* Asks the receiver, in the stream's own queue, whether it lacks something: an empty message that
@@ -420,9 +437,9 @@ static void probe(struct sender *sender, struct out_stream *stream, uint64_t now
     }
     struct chp_header header =
         header_to(sender->agent, stream->site->site, stream->key, stream->sent + 1);
-    (void)publish(sender->agent, &header, NULL, 0, 0, PROBE_MAX_US / 1000);
+    (void)publish(sender->agent, &header, NULL, 0, 0, PROBE_MAX_MS);
     stream->moved_us = now_us;
-    stream->probe_us = stream->probe_us * 2 > PROBE_MAX_US ? PROBE_MAX_US : stream->probe_us * 2;
+    stream->probe_us = chp_backoff_next_ms(&stream->probe) * 1000;
 }
 
 void sender__tick(struct sender *sender)

@@ -23,7 +23,12 @@
 
 extern char **environ;
 
-enum { MIGRATE_RETRY_S = 2 };
+/* Each attempt is a process: never as often as the database's own connection is tried. */
+enum {
+    MIGRATE_RETRY_FLOOR_MS = 500,
+    MIGRATE_RETRY_FIRST_MS = 2 * 1000,
+    MIGRATE_RETRY_MAX_MS = 5 * 1000,
+};
 
 /* The daemon itself and what only wiring needs. */
 struct daemon {
@@ -37,6 +42,7 @@ struct daemon {
     size_t token_count;
     struct event *signals[3];
     struct event *migrate_retry;
+    struct chp_backoff migrate_backoff;
     struct event *migrate_exit;
     pid_t migrate_pid;
     int migrate_pidfd;
@@ -331,7 +337,9 @@ static void migrate_failed(struct daemon *daemon, const char *problem)
         (void)snprintf(agent->store_problem, sizeof agent->store_problem, "%s", problem);
         chp_log_warn("database is not ready, trying again", CHP_S("error", problem));
     }
-    struct timeval after = {.tv_sec = MIGRATE_RETRY_S};
+    uint64_t ms = chp_backoff_next_ms(&daemon->migrate_backoff);
+    struct timeval after = {.tv_sec = (time_t)(ms / 1000),
+                            .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
     (void)evtimer_add(daemon->migrate_retry, &after);
 }
 
@@ -568,6 +576,8 @@ static void run_loop(struct daemon *daemon)
         CHP_ASSERT(daemon->signals[i] != NULL);
         (void)event_add(daemon->signals[i], NULL);
     }
+    chp_backoff_init(&daemon->migrate_backoff, MIGRATE_RETRY_FLOOR_MS, MIGRATE_RETRY_FIRST_MS,
+                     MIGRATE_RETRY_MAX_MS, ~agent->engine_config.map_seed);
     daemon->migrate_retry = evtimer_new(agent->base, migrate_on_retry, daemon);
     CHP_ASSERT(daemon->migrate_retry != NULL);
     agent->tick = timer(agent->base, TICK_MS, agent_on_tick, agent);

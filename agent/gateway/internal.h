@@ -10,6 +10,7 @@
 #ifndef CHP_GATEWAY_INTERNAL_H
 #define CHP_GATEWAY_INTERNAL_H
 
+#include "base/backoff.h"
 #include "base/list.h"
 #include "gateway/http_door.h"
 #include "gateway/json.h"
@@ -33,6 +34,8 @@ enum {
     GATEWAY_HEARTBEAT_MS = 15 * 1000,           /* comments that keep event streams open */
     GATEWAY_EXEC_TIMEOUT_MS = 20 * 1000,        /* of the prototype's forms */
     GATEWAY_WAIT_DEFAULT_MS = 60 * 1000,
+    GATEWAY_RETRY_FIRST_MS = 1000, /* of what a stream asks of the store */
+    GATEWAY_RETRY_MAX_MS = 10 * 1000,
     GATEWAY_LINGER_MS = 2 * 1000,
     GATEWAY_LINGER_MAX_BYTES = 4 * 1024 * 1024,
     GATEWAY_PAGE_DEFAULT = 100,
@@ -212,6 +215,9 @@ json_t *gateway__body_json(struct gateway_exchange *exchange);
 /* query.c: answers with what a query of the store gives. */
 void gateway__query_reply(struct gateway_exchange *exchange, enum chp_query query,
                           const char *const *params, size_t count);
+/* For what a stream asks of the store again and again while that is away. */
+void gateway__retry_init(struct chp_backoff *backoff);
+void gateway__retry_later(struct event *event, struct chp_backoff *backoff);
 
 /* show.c. Answers by site: {state, exit_code, output, ...}, a silent site with state "timeout". */
 typedef void gateway_show_fn(struct gateway_exchange *exchange, json_t *answers);

@@ -2,6 +2,8 @@
 /* Answers that are what the database made of its committed state. */
 #include "gateway/internal.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +23,22 @@ static void query_on_answer(void *user, int code, const char *json, const struct
     } else {
         gateway__reply_text(exchange, 200, "application/json", json, strlen(json));
     }
+}
+
+void gateway__retry_init(struct chp_backoff *backoff)
+{
+    uint64_t seed;
+    chp_random(&seed, sizeof seed);
+    chp_backoff_init(backoff, GATEWAY_RETRY_FIRST_MS / 4, GATEWAY_RETRY_FIRST_MS,
+                     GATEWAY_RETRY_MAX_MS, seed);
+}
+
+void gateway__retry_later(struct event *event, struct chp_backoff *backoff)
+{
+    uint64_t ms = chp_backoff_next_ms(backoff);
+    struct timeval pause = {.tv_sec = (time_t)(ms / 1000),
+                            .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    CHP_ASSERT(event_add(event, &pause) == 0);
 }
 
 void gateway__query_reply(struct gateway_exchange *exchange, enum chp_query query,

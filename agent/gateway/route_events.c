@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPLAY_PAGE = 500, RETRY_MS = 1000 };
+enum { REPLAY_PAGE = 500 };
 
 struct events {
     struct gateway_exchange *exchange;
@@ -24,6 +24,7 @@ struct events {
     bool live;
     bool querying;
     struct event *retry;
+    struct chp_backoff backoff;
 };
 
 static void replay(struct events *events);
@@ -99,8 +100,7 @@ static void page_failed(struct events *events, int code, const struct chp_error 
         gateway__reply_error(events->exchange, 0, code, error != NULL ? error->text : NULL);
         return;
     }
-    struct timeval delay = {RETRY_MS / 1000, RETRY_MS % 1000 * 1000};
-    CHP_ASSERT(event_add(events->retry, &delay) == 0);
+    gateway__retry_later(events->retry, &events->backoff);
 }
 
 /* Writes a page's events; returns how many it has. */
@@ -132,6 +132,7 @@ static void events_on_page(void *user, int code, const char *text, const struct 
         page_failed(events, code != 0 ? code : CHP_EINTERNAL, error);
         return;
     }
+    chp_backoff_reset(&events->backoff);
     if (events->exchange->stage == GATEWAY_HANDLING) {
         gateway__sse_start(events->exchange);
     }
@@ -184,6 +185,7 @@ static void follow(struct gateway_exchange *exchange, bool from_now, uint64_t af
     struct events *events = chp_alloc(sizeof *events);
     events->exchange = exchange;
     events->last = after;
+    gateway__retry_init(&events->backoff);
     events->retry = event_new(exchange->door->base, -1, 0, events_on_retry, exchange);
     CHP_ASSERT(events->retry != NULL);
     exchange->state = events;

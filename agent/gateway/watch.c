@@ -14,8 +14,6 @@
 
 #include <string.h>
 
-enum { RETRY_MS = 1000 };
-
 struct told {
     const char *site;
     uint32_t run;
@@ -36,6 +34,7 @@ struct watch {
     bool behind;         /* there is more in the store than was told */
     struct event *timer; /* of the whole */
     struct event *retry; /* of a query that failed */
+    struct chp_backoff backoff;
 };
 
 static void ask(struct watch *watch);
@@ -340,9 +339,8 @@ static void query_failed(struct watch *watch, int code, const struct chp_error *
         gateway__reply_error(watch->exchange, 0, code, error != NULL ? error->text : NULL);
         return;
     }
-    struct timeval delay = {RETRY_MS / 1000, RETRY_MS % 1000 * 1000};
     watch->behind = true;
-    CHP_ASSERT(event_add(watch->retry, &delay) == 0);
+    gateway__retry_later(watch->retry, &watch->backoff);
 }
 
 static void watch_on_answer(void *user, int code, const char *text, const struct chp_error *error)
@@ -352,6 +350,9 @@ static void watch_on_answer(void *user, int code, const char *text, const struct
         return;
     }
     watch->querying = false;
+    if (code == 0) {
+        chp_backoff_reset(&watch->backoff);
+    }
     if (code == 0 && text == NULL) {
         code = CHP_ENOTFOUND;
     }
@@ -391,6 +392,7 @@ static struct watch *watch_new(struct gateway_exchange *exchange, const struct c
     watch->options = *options;
     watch->operation = *operation;
     chp_uuid_format(operation, watch->id);
+    gateway__retry_init(&watch->backoff);
     watch->retry = event_new(exchange->door->base, -1, 0, watch_on_retry, exchange);
     CHP_ASSERT(watch->retry != NULL);
     if (options->timeout_ms > 0) {

@@ -23,7 +23,6 @@
 
 enum {
     CONNECT_TIMEOUT_MS = 10 * 1000,
-    BACKOFF_SHIFT_MAX = 16,
     SETUP_VERSION = 1, /* which result while setting up is the schema's version */
 };
 
@@ -173,21 +172,6 @@ static void close_pg(struct pg_conn *conn)
     (void)event_del(conn->timer);
 }
 
-static uint64_t next_delay_ms(struct pg_conn *conn)
-{
-    if (conn->hopeless) {
-        return conn->config.retry_max_ms;
-    }
-    unsigned shift = conn->attempts < BACKOFF_SHIFT_MAX ? conn->attempts : BACKOFF_SHIFT_MAX;
-    uint64_t cap = conn->config.retry_min_ms << shift;
-    if (cap > conn->config.retry_max_ms) {
-        cap = conn->config.retry_max_ms;
-    }
-    uint64_t random;
-    chp_random(&random, sizeof random);
-    return random % (cap + 1);
-}
-
 void pg__conn_lose(struct pg_conn *conn, const struct chp_error *error)
 {
     CHP_ASSERT(conn->state != PG_CONN_CLOSED && conn->state != PG_CONN_WAITING);
@@ -195,8 +179,12 @@ void pg__conn_lose(struct pg_conn *conn, const struct chp_error *error)
     conn->error = kept;
     close_pg(conn);
     set_state(conn, PG_CONN_WAITING);
-    uint64_t delay_ms = next_delay_ms(conn);
-    conn->attempts++;
+    if (conn->ready_ms != 0 && chp_clock_mono_ms() - conn->ready_ms >= conn->config.retry_max_ms) {
+        chp_backoff_reset(&conn->retry);
+    }
+    conn->ready_ms = 0;
+    uint64_t delay_ms =
+        conn->hopeless ? conn->config.retry_max_ms : chp_backoff_next_ms(&conn->retry);
     set_timer(conn, delay_ms);
     chp_log_warn("database lost", CHP_S("connection", conn->config.name),
                  CHP_S("reason", kept.text), CHP_I("retry_ms", delay_ms));
@@ -351,7 +339,7 @@ static void read_setup(struct pg_conn *conn)
                 return;
             }
             pg__conn_idle(conn);
-            conn->attempts = 0;
+            conn->ready_ms = chp_clock_mono_ms();
             set_state(conn, PG_CONN_READY);
             chp_log_info("database ready", CHP_S("connection", conn->config.name),
                          CHP_I("server_version", PQserverVersion(conn->pg)));
@@ -473,7 +461,10 @@ static void conn_on_timer(evutil_socket_t fd, short what, void *user)
 
 void pg__conn_start(struct pg_conn *conn, const struct pg_conn_config *config)
 {
+    uint64_t seed;
+    chp_random(&seed, sizeof seed);
     *conn = (struct pg_conn){.config = *config};
+    chp_backoff_init(&conn->retry, 0, config->retry_min_ms, config->retry_max_ms, seed);
     conn->timer = evtimer_new(config->base, conn_on_timer, conn);
     CHP_ASSERT(conn->timer != NULL);
     set_timer(conn,

@@ -4,6 +4,7 @@
 #ifndef CHP_STORE_PG_CONN_H
 #define CHP_STORE_PG_CONN_H
 
+#include "base/backoff.h"
 #include "base/err.h"
 
 #include <event2/event.h>
@@ -47,8 +48,9 @@ struct pg_conn {
     PGconn *pg;
     struct event *io;
     short io_wanted;
-    struct event *timer;    /* next attempt, or the deadline of what is awaited */
-    unsigned attempts;      /* in a row without READY */
+    struct event *timer; /* next attempt, or the deadline of what is awaited */
+    struct chp_backoff retry;
+    uint64_t ready_ms;      /* since, monotonic; 0: it is not */
     bool hopeless;          /* the schema does not fit: retry slowly */
     size_t setup_index;     /* results seen while setting up */
     struct chp_error error; /* of the setup; then why it was lost last */

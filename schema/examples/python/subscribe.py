@@ -13,6 +13,7 @@ import argparse
 import base64
 import json
 import os
+import random
 import sys
 import time
 import urllib.parse
@@ -105,8 +106,9 @@ def main():
         try:
             subscriber.follow()
         except (pika.exceptions.AMQPError, OSError) as error:  # broker or agent away: OSError has HTTP's errors, too
-            print(f"again in a second: {error!r}", file=sys.stderr)
-            time.sleep(1)
+            pause = random.uniform(0, 4)  # others lost it at the same moment: not back all at once
+            print(f"again in {pause:.1f} s: {error!r}", file=sys.stderr)
+            time.sleep(pause)
     return 0
 
 

@@ -204,6 +204,7 @@ int main(void)
         cmocka_unit_test(metrics_are_all_there_with_help_and_type),
     };
     int failures = cmocka_run_group_tests_name("base", tests, NULL, NULL);
+    failures += run_backoff_tests();
     failures += run_container_tests();
     failures += run_text_tests();
     return failures;

@@ -3,6 +3,7 @@
 #define CHP_TESTS_UNIT_BASE_TEST_BASE_H
 
 /* Each runs a group and returns the number of failures. */
+int run_backoff_tests(void);
 int run_container_tests(void);
 int run_text_tests(void);
 

@@ -174,12 +174,22 @@ def test_exec_says_that_its_key_was_used(api, env):
     assert done.returncode == 0 and b"key was used before" in done.stderr
 
 
+def catches(pid, number):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+        mask = next(line.split()[1] for line in status if line.startswith("SigCgt:"))
+    return int(mask, 16) >> (number - 1) & 1
+
+
 def test_interrupt_while_standard_input_is_read(env):
     child = subprocess.Popen([CHEOPS, *EXEC, "--file", "f=-", "--", "true"], env=env, stdin=subprocess.PIPE,
                              stderr=subprocess.PIPE)
-    time.sleep(0.5)
+    deadline = time.monotonic() + 30
+    while not catches(child.pid, signal.SIGINT):  # until then it would be killed
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.2)  # it reads now, or is about to
     child.send_signal(signal.SIGINT)
-    assert child.wait(5) == 130
+    assert child.wait(30) == 130
     child.communicate()
 
 
