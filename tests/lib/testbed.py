@@ -172,12 +172,15 @@ class Testbed:
         uri = self.environment[f"CHEOPS_AMQP_{'ADMIN_' if admin else ''}{site.upper()}"]
         return pika.BlockingConnection(pika.URLParameters(uri))
 
-    def sql(self, site, statement, *parameters):
+    def sql(self, site, statement, *parameters, commit=False):
         connection = psycopg2.connect(self.environment[f"CHEOPS_DSN_{site.upper()}"])
         try:
             with connection.cursor() as cursor:
                 cursor.execute(statement, parameters)
-                return cursor.fetchall()
+                rows = cursor.fetchall()
+            if commit:
+                connection.commit()
+            return rows
         finally:
             connection.close()
 
