@@ -11,10 +11,9 @@ enum {
     CHP_MESSAGE_CLOSE_BYTES = 128 * 1024, /* a message that reached this takes no further item */
     CHP_MESSAGE_MAX_BYTES = 1024 * 1024,
     CHP_ITEM_MAX_BYTES = 512 * 1024, /* one item always fits in a message with its header */
+    CHP_PAST_MAX_BYTES = 648 * 1024, /* of the one kind that has other items in it */
     CHP_WIRE_DEPTH_MAX = 16,
     CHP_WIRE_ELEMENTS_MAX = 16384, /* of one item or header, all levels together */
-    CHP_WIRE_VERSION = 1,
-    CHP_WIRE_VERSION_MIN = 1,
 
     CHP_REPORT_ENTRIES_MAX = 256, /* resources in one report */
 
@@ -54,8 +53,11 @@ enum {
     CHP_OUT_BYTES_MAX = 16 * 1024 * 1024,
 };
 
-static_assert(CHP_ITEM_MAX_BYTES + CHP_MESSAGE_CLOSE_BYTES < CHP_MESSAGE_MAX_BYTES,
+static_assert(CHP_PAST_MAX_BYTES + CHP_MESSAGE_CLOSE_BYTES < CHP_MESSAGE_MAX_BYTES,
               "a message that may still take an item must have room for the largest");
+static_assert(CHP_ITEM_MAX_BYTES + 2 * (CHP_OUTPUT_MAX_BYTES + CHP_REASON_MAX_BYTES + 1024) <
+                  CHP_PAST_MAX_BYTES,
+              "an operation fits in an item with two acks");
 static_assert(CHP_PAYLOAD_MAX_BYTES + CHP_FILES_INLINE_MAX_BYTES + CHP_CONFIG_MAX_BYTES +
                       CHP_SCOPE_MAX_BYTES + CHP_VECTOR_MAX * 64 <
                   CHP_ITEM_MAX_BYTES,

@@ -2,6 +2,7 @@
 /* What the agent tells of itself: its sites, what is wrong and what to do, what a scope means here.
  */
 #include "daemon/daemon.h"
+#include "wire/version.h"
 
 #include "store/pg_store.h"
 
@@ -65,7 +66,7 @@ json_t *report__sites(struct chp_agent *agent)
         json_object_set_new(row, "clock_offset_ms",
                             view.heard_ms == 0 ? json_null() : json_integer(view.clock_offset_ms));
         json_object_set_new(row, "version",
-                            view.version == 0 ? json_null() : json_integer(view.version));
+                            view.version_max == 0 ? json_null() : json_integer(view.version_max));
         json_object_set_new(row, "software", optional_string(view.software));
         json_array_append_new(rows, row);
     }

@@ -10,6 +10,7 @@
  * nacked, connection lost, receiver asks), the stream is read again from there.
  */
 #include "daemon/daemon.h"
+#include "wire/version.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -291,11 +292,19 @@ static void load_more(struct sender *sender, struct out_stream *stream)
     turn__arm(agent);
 }
 
+/* Nothing is sent to who could not read it: it waits in the database until one of the two is
+ * upgraded. */
+static bool speaks(const struct chp_agent *agent, const char *site)
+{
+    return chp_engine_version(agent->engine, site) != 0;
+}
+
 static struct chp_header header_to(struct chp_agent *agent, const char *site, enum chp_key key,
                                    uint64_t first)
 {
     struct chp_header header = {
-        .version = CHP_WIRE_VERSION,
+        .version =
+            key == CHP_KEY_BEAT ? CHP_WIRE_VERSION_BEAT : chp_engine_version(agent->engine, site),
         .from = agent->config->agent.site,
         .to = site,
         .incarnation = chp_engine_incarnation(agent->engine),
@@ -382,7 +391,7 @@ static bool send_message(struct sender *sender, struct out_stream *stream)
 static void pump_stream(struct sender *sender, struct out_stream *stream)
 {
     struct out_site *site = stream->site;
-    if (!stream->started || stream->sent == stream->last ||
+    if (!stream->started || stream->sent == stream->last || !speaks(sender->agent, site->site) ||
         (stream->not_before_us != 0 && chp_clock_mono_us() < stream->not_before_us)) {
         return;
     }
@@ -432,7 +441,8 @@ void sender__settled(struct sender *sender, uint64_t token, enum chp_outcome out
  * says with what number the stream goes on (design 4.7). Ever less often while nothing moves. */
 static void probe(struct sender *sender, struct out_stream *stream, uint64_t now_us)
 {
-    if (chp_list_empty(&stream->on_way) || now_us - stream->moved_us < stream->probe_us) {
+    if (chp_list_empty(&stream->on_way) || now_us - stream->moved_us < stream->probe_us ||
+        !speaks(sender->agent, stream->site->site)) {
         return;
     }
     struct chp_header header =
@@ -460,6 +470,9 @@ int sender__control_bytes(struct chp_agent *agent, const char *site, enum chp_ke
 {
     if (agent->engine == NULL) {
         return CHP_EUNAVAILABLE;
+    }
+    if (key != CHP_KEY_BEAT && !speaks(agent, site)) {
+        return CHP_EVERSION;
     }
     struct chp_header header = header_to(agent, site, key, 0);
     return publish(agent, &header, &item, 1, 0, expiration_ms);

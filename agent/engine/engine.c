@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /* The engine's life, its dispatch, and what doors may look at. */
 #include "engine/internal.h"
+#include "wire/version.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ struct chp_engine *chp_engine_new(const struct chp_engine_config *config)
     engine->peers = chp_calloc(config->peer_count, sizeof *engine->peers);
     for (size_t i = 0; i < config->peer_count; i++) {
         engine->peers[i].site = config->peers[i].site;
+        engine->peers[i].version = CHP_WIRE_VERSION_MIN;
         chp_list_init(&engine->peers[i].undelivered);
     }
     engine->resources = chp_map_new(config->map_seed);
@@ -226,6 +228,8 @@ bool chp_engine_peer(const struct chp_engine *engine, size_t index, struct chp_p
         .round_trip_us = peer->round_trip_us,
         .clock_offset_ms = peer->heard ? (int64_t)(peer->beat_wall_ms - peer->heard_ms) : 0,
         .version = peer->version,
+        .version_max = peer->version_max,
+        .version_min = peer->version_min,
         .software = peer->software,
         .incarnation = peer->incarnation,
     };
@@ -260,6 +264,12 @@ void chp_engine_beat(const struct chp_engine *engine, const char *site, const st
         .version_min = CHP_WIRE_VERSION_MIN,
         .software = CHEOPS_VERSION,
     };
+}
+
+uint32_t chp_engine_version(const struct chp_engine *engine, const char *site)
+{
+    const struct peer *peer = engine__peer(engine, site);
+    return peer == NULL ? CHP_WIRE_VERSION_MIN : peer->version;
 }
 
 uint64_t chp_engine_incarnation(const struct chp_engine *engine)

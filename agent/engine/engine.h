@@ -197,7 +197,9 @@ struct chp_peer_view {
     uint64_t heard_ms;       /* last beat, wall clock */
     uint64_t round_trip_us;  /* 0 unknown */
     int64_t clock_offset_ms; /* peer's wall clock minus ours, as of its last beat */
-    uint32_t version;
+    uint32_t version;        /* as chp_engine_version */
+    uint32_t version_max;    /* what it speaks; 0 not heard yet */
+    uint32_t version_min;
     const char *software;
     uint64_t incarnation;
 };
@@ -208,6 +210,9 @@ size_t chp_engine_marks(const struct chp_engine *engine, const char *site, struc
 /* The beat to send to site now. */
 void chp_engine_beat(const struct chp_engine *engine, const char *site, const struct chp_now *now,
                      struct chp_beat *beat);
+/* The wire version to speak with site: the highest that both do (CHP_WIRE_VERSION_MIN until a beat
+ * of it was heard); 0 when there is none. */
+uint32_t chp_engine_version(const struct chp_engine *engine, const char *site);
 uint64_t chp_engine_incarnation(const struct chp_engine *engine);
 size_t chp_engine_resource_count(const struct chp_engine *engine);
 /* True when the clock of this site leads what the peers confirm by more than max_skew. */

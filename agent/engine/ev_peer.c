@@ -2,6 +2,7 @@
 /* What is heard of other sites: low-water marks and heartbeats; and the tick, which notices what is
  * not heard. */
 #include "engine/internal.h"
+#include "wire/version.h"
 
 #include <stdio.h>
 
@@ -64,6 +65,14 @@ static void set_up(struct chp_engine *engine, struct peer *peer, bool up, const 
     after->peer.up = up;
 }
 
+/* Design section 3: the lower of the two highest; 0 when one's highest is below the other's lowest.
+ */
+static uint32_t common_version(const struct chp_beat *beat)
+{
+    uint32_t version = beat->version < CHP_WIRE_VERSION ? beat->version : CHP_WIRE_VERSION;
+    return version < CHP_WIRE_VERSION_MIN || version < beat->version_min ? 0 : version;
+}
+
 void engine__on_beat(struct chp_engine *engine, const struct chp_event *event,
                      struct chp_effects *effects)
 {
@@ -89,7 +98,9 @@ void engine__on_beat(struct chp_engine *engine, const struct chp_event *event,
     peer->heard_ms = now->wall_ms;
     peer->beat_sent_us = beat->sent_us;
     peer->beat_wall_ms = beat->wall_ms;
-    peer->version = beat->version;
+    peer->version = common_version(beat);
+    peer->version_max = beat->version;
+    peer->version_min = beat->version_min;
     peer->incarnation = event->beat.incarnation;
     (void)snprintf(peer->software, sizeof peer->software, "%s", beat->software);
 }

@@ -58,7 +58,9 @@ struct peer {
     uint64_t beat_sent_us; /* its clock, to be echoed */
     uint64_t round_trip_us;
     uint64_t beat_wall_ms; /* its wall clock, as of heard_us */
-    uint32_t version;
+    uint32_t version; /* that both speak: the lowest until a beat was heard; 0 when there is none */
+    uint32_t version_max; /* as its last beat says; 0 before */
+    uint32_t version_min;
     char software[64];
     uint64_t incarnation;
     struct chp_list undelivered; /* struct member_progress, by number */

@@ -128,9 +128,10 @@ static int read_name(const struct codec *codec, const struct place *place,
     if (code != 0) {
         return code;
     }
-    code = field->type == WIRE_TYPE_KEY     ? chp_key_parse(text, value)
-           : field->type == WIRE_TYPE_LEVEL ? chp_level_parse(text, value)
-                                            : chp_state_parse(text, value);
+    code = field->type == WIRE_TYPE_KEY          ? chp_key_parse(text, value)
+           : field->type == WIRE_TYPE_LEVEL      ? chp_level_parse(text, value)
+           : field->type == WIRE_TYPE_RESOLUTION ? chp_resolution_parse(text, value)
+                                                 : chp_state_parse(text, value);
     return code == 0 ? 0 : fail(codec, place, CHP_EMALFORMED, "is none of the known names");
 }
 
@@ -234,6 +235,7 @@ static int read_scalar(const struct codec *codec, const struct place *place,
     case WIRE_TYPE_KEY:
     case WIRE_TYPE_LEVEL:
     case WIRE_TYPE_STATE:
+    case WIRE_TYPE_RESOLUTION:
         return read_name(codec, place, field, token, value);
     case WIRE_TYPE_STRUCT:
     case WIRE_TYPE_LIST:
@@ -400,9 +402,10 @@ void wire__pack_bytes(msgpack_packer *packer, struct chp_bytes bytes)
 
 static const char *name_of(enum wire__type type, const void *value)
 {
-    return type == WIRE_TYPE_KEY     ? chp_key_name(*(const enum chp_key *)value)
-           : type == WIRE_TYPE_LEVEL ? chp_level_name(*(const enum chp_level *)value)
-                                     : chp_state_name(*(const enum chp_state *)value);
+    return type == WIRE_TYPE_KEY          ? chp_key_name(*(const enum chp_key *)value)
+           : type == WIRE_TYPE_LEVEL      ? chp_level_name(*(const enum chp_level *)value)
+           : type == WIRE_TYPE_RESOLUTION ? chp_resolution_name(*(const enum chp_resolution *)value)
+                                          : chp_state_name(*(const enum chp_state *)value);
 }
 
 static size_t list_count(const struct wire__field *field, const void *object)
@@ -439,6 +442,7 @@ static bool is_given(const struct wire__field *field, const void *object)
     case WIRE_TYPE_KEY:
     case WIRE_TYPE_LEVEL:
     case WIRE_TYPE_STATE:
+    case WIRE_TYPE_RESOLUTION:
     case WIRE_TYPE_STRUCT:
         break;
     }
@@ -552,6 +556,7 @@ static int write_value(const struct codec *codec, const struct place *place,
     case WIRE_TYPE_KEY:
     case WIRE_TYPE_LEVEL:
     case WIRE_TYPE_STATE:
+    case WIRE_TYPE_RESOLUTION:
         wire__pack_text(codec->packer, name_of(field->type, value));
         return 0;
     case WIRE_TYPE_STRUCT:

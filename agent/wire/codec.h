@@ -24,9 +24,10 @@ enum wire__type {
     WIRE_TYPE_BOOL,
     WIRE_TYPE_UUID,   /* bin of 16 */
     WIRE_TYPE_SHA256, /* bin of 32 */
-    WIRE_TYPE_KEY,    /* enum chp_key; str, its name; as the next two */
+    WIRE_TYPE_KEY,    /* enum chp_key; str, its name; as the next three */
     WIRE_TYPE_LEVEL,
     WIRE_TYPE_STATE,
+    WIRE_TYPE_RESOLUTION,
     WIRE_TYPE_STRUCT, /* an embedded struct */
     WIRE_TYPE_LIST,   /* pointer to an array, and a size_t count */
 };

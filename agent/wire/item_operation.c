@@ -41,9 +41,10 @@ static const struct wire__field dot_fields[] = {
      .offset = offsetof(struct chp_dot, n),
      .max = WIRE_NUMBER_MAX},
 };
-static const struct wire__schema dot_schema = {
+const struct wire__schema wire__dot_schema = {
     .fields = dot_fields, .field_count = WIRE_LENGTH(dot_fields), .tuple = true};
-static const struct wire__field dot_element = {.type = WIRE_TYPE_STRUCT, .schema = &dot_schema};
+const struct wire__field wire__dot_element = {.type = WIRE_TYPE_STRUCT,
+                                              .schema = &wire__dot_schema};
 
 static const struct wire__field range_element = {.type = WIRE_TYPE_STRUCT,
                                                  .schema = &wire__range_schema};
@@ -108,7 +109,7 @@ int wire__files_check(const struct chp_file *files, size_t count, struct chp_err
     return 0;
 }
 
-static bool vector_sorted(const struct chp_vector *vector)
+bool wire__vector_sorted(const struct chp_vector *vector)
 {
     for (size_t i = 1; i < vector->count; i++) {
         const struct chp_dot *a = &vector->entries[i - 1];
@@ -132,7 +133,7 @@ static int check_operation(const void *object, struct chp_error *error)
             return chp_error_set(error, CHP_EMALFORMED, "members must be sorted, each once");
         }
     }
-    if (!vector_sorted(&operation->context)) {
+    if (!wire__vector_sorted(&operation->context)) {
         return chp_error_set(error, CHP_EMALFORMED,
                              "context must be sorted by origin and incarnation, each pair once");
     }
@@ -204,7 +205,7 @@ static const struct wire__field fields[] = {
      .offset = AT(context.entries),
      .count = AT(context.count),
      .optional = true,
-     .element = &dot_element,
+     .element = &wire__dot_element,
      .element_bytes = sizeof(struct chp_dot),
      .max = CHP_VECTOR_MAX},
     {.name = "displaces",

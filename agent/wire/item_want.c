@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Want: operations of one origin that are missing at the sender (design section 4.4). Repair: a
- * stream that has a gap (design section 4.7). */
+/* Want: operations of one origin that are missing at the sender (design section 4.4); none: the
+ * answer of a site that lacks them, too. Repair: a stream that has a gap (design section 4.7). */
 #include "wire/schemas.h"
 
 static int check_range(const void *object, struct chp_error *error)
@@ -51,6 +51,13 @@ static const struct wire__field fields[] = {
      .schema = &wire__range_schema},
 };
 const struct wire__schema wire__want_schema = {.fields = fields,
+                                               .field_count = WIRE_LENGTH(fields)};
+
+/* One table for both. */
+static_assert(offsetof(struct chp_none, resource) == offsetof(struct chp_want, resource) &&
+                  offsetof(struct chp_none, range) == offsetof(struct chp_want, range),
+              "none is laid out as want is");
+const struct wire__schema wire__none_schema = {.fields = fields,
                                                .field_count = WIRE_LENGTH(fields)};
 
 static int check_repair(const void *object, struct chp_error *error)

@@ -25,8 +25,12 @@ void chp_message_encode(const struct chp_header *header, const struct chp_bytes 
  * number against its bounds. item->operation.summary is made from the payload. */
 int chp_item_decode(struct chp_bytes bytes, struct chp_arena *arena, struct chp_item *item,
                     struct chp_error *error) CHP_MUST_CHECK;
-/* Appends an item's bytes; CHP_ETOOBIG when over CHP_ITEM_MAX_BYTES. */
+/* Appends an item's bytes; CHP_ETOOBIG when over CHP_ITEM_MAX_BYTES (CHP_ITEM_PAST:
+ * CHP_PAST_MAX_BYTES). */
 int chp_item_encode(const struct chp_item *item, struct chp_buf *out,
                     struct chp_error *error) CHP_MUST_CHECK;
+/* How many of the first entries one report can carry: at least one of any. The rest goes into
+ * another report. */
+size_t chp_report_fit(const struct chp_report_entry *entries, size_t count);
 
 #endif

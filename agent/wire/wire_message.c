@@ -4,6 +4,7 @@
 #include "wire/wire.h"
 
 #include "wire/schemas.h"
+#include "wire/version.h"
 
 #include <string.h>
 

@@ -68,10 +68,13 @@ static void items_decode_and_encode_to_the_same(void **state)
         [CHP_ITEM_WANT] = "item-want",           [CHP_ITEM_SHOW] = "item-show",
         [CHP_ITEM_ANSWER] = "item-answer",       [CHP_ITEM_FETCH] = "item-fetch",
         [CHP_ITEM_CHUNK] = "item-chunk",         [CHP_ITEM_BEAT] = "item-beat",
-        [CHP_ITEM_REPAIR] = "item-repair",
+        [CHP_ITEM_REPAIR] = "item-repair",       [CHP_ITEM_PAST] = "item-past",
+        [CHP_ITEM_NONE] = "item-none",           [CHP_ITEM_REPORT] = "item-report",
+        [CHP_ITEM_REPORTED] = "item-reported",   [CHP_ITEM_REINCARNATE] = "item-reincarnate",
+        [CHP_ITEM_RESOLVE] = "item-resolve",     [CHP_ITEM_RESOLVED] = "item-resolved",
     };
     struct description *description = *state;
-    for (size_t kind = CHP_ITEM_OPERATION; kind <= CHP_ITEM_REPAIR; kind++) {
+    for (size_t kind = CHP_ITEM_OPERATION; kind <= CHP_ITEM_RESOLVED; kind++) {
         struct chp_item item;
         struct chp_error error = {0};
         struct chp_buf out = {0};

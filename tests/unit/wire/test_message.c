@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /* Messages: header and items. */
 #include "samples.h"
+#include "wire/version.h"
 
 static const struct chp_header sample_header = {
     .version = CHP_WIRE_VERSION,
@@ -139,8 +140,9 @@ static void the_decoder_names_what_is_wrong(void **state)
 {
     (void)state;
     refuses((struct other){1, "Nantes", "ack", 6, 1, false}, 0, "");
-    refuses((struct other){2, "Nantes", "ack", 0, 1, false}, CHP_EVERSION,
-            "version 2, this agent speaks 1 to 1");
+    refuses((struct other){2, "Nantes", "ack", 6, 1, false}, 0, "");
+    refuses((struct other){3, "Nantes", "ack", 0, 1, false}, CHP_EVERSION,
+            "version 3, this agent speaks 1 to 2");
     refuses((struct other){0, "Nantes", "ack", 0, 1, false}, CHP_EVERSION, "version 0");
     /* The version is judged first: a later one may have other rules. */
     refuses((struct other){9, "", "later", 7, 300, true}, CHP_EVERSION, "version 9");
