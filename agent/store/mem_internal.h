@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* Tables of the in-memory store, shared by mem_store.c and mem_query.c. */
+/*
+ * Tables of the in-memory store, shared by the mem_*.c. A row is never changed once it is in a map:
+ * another takes its place. So a snapshot copies the maps and shares the rows, and what a load
+ * answered stays as it was.
+ */
 #ifndef CHP_STORE_MEM_INTERNAL_H
 #define CHP_STORE_MEM_INTERNAL_H
 
@@ -21,7 +25,8 @@ struct mem_outbound {
     const char *site;
     enum chp_key key;
     uint64_t number;
-    const struct mem_operation *operation; /* or NULL, and then: */
+    bool is_operation;
+    struct chp_uuid operation; /* or zeroed, and then: */
     struct chp_bytes item;
     uint64_t queued_ms;
 };
@@ -44,13 +49,29 @@ struct mem_key {
     uint64_t at_ms;
 };
 
+struct mem_lost {
+    const char *resource;
+    struct chp_range range;
+};
+
+/* Memory of all rows: replaced ones stay until the last store that shares it goes. */
+struct mem_rows {
+    struct chp_arena arena;
+    size_t stores;
+};
+
 struct mem_store {
     struct chp_store store;
     struct chp_store_callbacks callbacks;
-    struct chp_arena arena; /* of all rows: replaced ones stay until the store goes */
-    const char *site;       /* NULL: never used */
-    uint64_t incarnation;
-    uint64_t event_published;
+    struct mem_rows *rows;
+    const char *database;
+    struct {
+        const char *site; /* NULL: never used */
+        uint64_t incarnation;
+        const char *database; /* as it was written */
+        uint64_t event_published;
+        uint64_t serial;
+    } self;
     uint64_t arrival_last;
     uint64_t event_last;
     struct chp_map *resources;  /* id -> chp_resource_row */
@@ -61,6 +82,8 @@ struct mem_store {
     struct chp_map *streams;    /* site, key, direction, incarnation -> chp_stream_row */
     struct chp_map *events;     /* number -> mem_event */
     struct chp_map *keys;       /* principal, key -> mem_key */
+    struct chp_map *peers;      /* site -> chp_peer_row */
+    struct chp_map *lost;       /* resource, origin, incarnation, first -> mem_lost */
     struct chp_batch *batch;    /* in flight, or NULL */
     bool failing;               /* batch ends as unavailable */
     struct chp_list queries;
@@ -85,7 +108,11 @@ const struct mem_execution *mem__execution(const struct mem_store *store,
 /* A row's name in its map: strings end with a NUL. Valid until buf changes. */
 struct chp_bytes mem__name_of(struct chp_buf *buf, const char *first, const char *second,
                               uint64_t a, uint64_t b);
+struct chp_bytes mem__execution_name(struct chp_buf *buf, const struct chp_uuid *operation,
+                                     const char *site);
 struct chp_bytes mem__uuid_bytes(const struct chp_uuid *uuid);
+/* The writes of a batch that was checked, by kind. */
+void mem__apply(struct mem_store *store, const struct chp_batch *batch);
 /* Fills in the load's result. */
 void mem__load(const struct mem_store *store, struct chp_load *load, struct chp_arena *arena);
 /* The answer as JSON text, released with free(); NULL when there is no such row. */

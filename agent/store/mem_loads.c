@@ -20,19 +20,35 @@ static int by_n(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static int by_peer_site(const void *a, const void *b)
+{
+    return strcmp((*(const struct chp_peer_row *const *)a)->site,
+                  (*(const struct chp_peer_row *const *)b)->site);
+}
+
 static void load_start(const struct mem_store *store, struct chp_load *load,
                        struct chp_arena *arena)
 {
-    load->found = store->site != NULL;
+    load->found = store->self.site != NULL;
     if (load->found) {
-        load->start.site = store->site;
-        load->start.incarnation = store->incarnation;
+        load->start.site = store->self.site;
+        load->start.incarnation = store->self.incarnation;
         load->start.event_last = store->event_last;
-        load->start.event_published = store->event_published;
+        load->start.event_published = store->self.event_published;
         load->start.received_last = store->arrival_last;
+        load->start.serial = store->self.serial;
+        load->start.database_known = store->self.database;
     }
+    load->start.database = store->database;
     size_t count;
-    void **rows = mem__select(store->streams, NULL, NULL, mem__by_stream, &count);
+    void **rows = mem__select(store->peers, NULL, NULL, by_peer_site, &count);
+    load->start.peer_count = count;
+    load->start.peers = chp_arena_calloc(arena, count, sizeof *load->start.peers);
+    for (size_t i = 0; i < count; i++) {
+        load->start.peers[i] = *(const struct chp_peer_row *)rows[i];
+    }
+    free(rows);
+    rows = mem__select(store->streams, NULL, NULL, mem__by_stream, &count);
     load->start.stream_count = count;
     load->start.streams = chp_arena_calloc(arena, count, sizeof *load->start.streams);
     for (size_t i = 0; i < count; i++) {
@@ -51,11 +67,11 @@ static bool is_pending(const void *row, const void *user)
     const struct mem_operation *operation = row;
     const struct pending_filter *filter = user;
     if (strcmp(operation->operation.resource, filter->resource) != 0 ||
-        filter->store->site == NULL) {
+        filter->store->self.site == NULL) {
         return false;
     }
     const struct mem_execution *here =
-        mem__execution(filter->store, &operation->operation.id, filter->store->site);
+        mem__execution(filter->store, &operation->operation.id, filter->store->self.site);
     return here != NULL && here->own && !chp_state_final(here->row.ack.state);
 }
 
@@ -79,13 +95,14 @@ static void load_resource(const struct mem_store *store, struct chp_load *load,
         for (size_t i = 0; i < load->resource_result.pending_count; i++) {
             const struct mem_operation *operation = rows[i];
             const struct mem_execution *here =
-                mem__execution(store, &operation->operation.id, store->site);
+                mem__execution(store, &operation->operation.id, store->self.site);
             load->resource_result.pending[i] =
                 (struct chp_pending_row){.operation = &operation->operation,
                                          .item = operation->item,
                                          .arrival = operation->arrival,
                                          .state = here->row.ack.state,
-                                         .run = here->row.ack.run};
+                                         .run = here->row.ack.run,
+                                         .incarnation = here->row.ack.incarnation};
         }
         free(rows);
     }
@@ -169,6 +186,15 @@ static bool is_in_range(const void *row, const void *user)
            operation->dot.n >= load->range.first && operation->dot.n <= load->range.last;
 }
 
+static const struct chp_execution_row *execution_at(const struct mem_store *store,
+                                                    const struct chp_uuid *operation,
+                                                    const char *site)
+{
+    const struct mem_execution *execution =
+        site == NULL ? NULL : mem__execution(store, operation, site);
+    return execution == NULL ? NULL : &execution->row;
+}
+
 static void load_items(const struct mem_store *store, struct chp_load *load,
                        struct chp_arena *arena)
 {
@@ -186,9 +212,11 @@ static void load_items(const struct mem_store *store, struct chp_load *load,
             const struct mem_outbound *waiting = rows[i];
             item->number = waiting->number;
             item->item = waiting->item;
-            operation = waiting->operation;
+            operation = chp_map_get(store->operations, mem__uuid_bytes(&waiting->operation));
         } else {
             item->number = operation->operation.dot.n;
+            item->theirs = execution_at(store, &operation->operation.id, load->site);
+            item->own = execution_at(store, &operation->operation.id, store->self.site);
         }
         if (operation != NULL) {
             item->operation = operation->operation.id;
@@ -219,6 +247,83 @@ static void load_events(const struct mem_store *store, struct chp_load *load,
     free(rows);
 }
 
+static void add_vector(struct chp_load *load, const struct chp_resource_row *resource)
+{
+    load->vectors.rows[load->vectors.count++] =
+        (struct chp_vector_row){.resource = resource->id, .vector = resource->vector};
+}
+
+static int by_resource(const void *a, const void *b)
+{
+    return strcmp(((const struct chp_vector_row *)a)->resource,
+                  ((const struct chp_vector_row *)b)->resource);
+}
+
+static void sort_vectors(struct chp_load *load)
+{
+    qsort(load->vectors.rows, load->vectors.count, sizeof *load->vectors.rows, by_resource);
+    load->found = load->vectors.count > 0;
+}
+
+static bool is_reported(const struct mem_store *store, const struct chp_load *load,
+                        const struct mem_operation *operation,
+                        const struct chp_resource_row *resource)
+{
+    const char *origin = operation->operation.dot.origin;
+    bool member = false;
+    for (size_t i = 0; i < resource->member_count; i++) {
+        member |= strcmp(resource->members[i], load->site) == 0;
+    }
+    for (size_t i = 0; i < load->vectors.count; i++) {
+        member &= strcmp(load->vectors.rows[i].resource, resource->id) != 0;
+    }
+    return member &&
+           (load->all || (strcmp(origin, load->site) != 0 &&
+                          (store->self.site == NULL || strcmp(origin, store->self.site) != 0)));
+}
+
+static bool arrived_after(const void *row, const void *user)
+{
+    return ((const struct mem_operation *)row)->arrival > ((const struct chp_load *)user)->after;
+}
+
+static void load_report(const struct mem_store *store, struct chp_load *load,
+                        struct chp_arena *arena)
+{
+    CHP_ASSERT(load->limit > 0 && load->limit <= CHP_REPORT_ENTRIES_MAX);
+    size_t count;
+    void **rows = mem__select(store->operations, arrived_after, load, mem__by_arrival, &count);
+    size_t looked = count < load->limit ? count : load->limit;
+    load->vectors.rows = chp_arena_calloc(arena, looked, sizeof *load->vectors.rows);
+    load->vectors.upto = load->after;
+    load->vectors.end = count < load->limit;
+    for (size_t i = 0; i < looked; i++) {
+        const struct mem_operation *operation = rows[i];
+        const struct chp_resource_row *resource =
+            chp_map_get(store->resources, chp_bytes_of(operation->operation.resource));
+        load->vectors.upto = operation->arrival;
+        if (is_reported(store, load, operation, resource)) {
+            add_vector(load, resource);
+        }
+    }
+    sort_vectors(load);
+    free(rows);
+}
+
+static void load_vectors(const struct mem_store *store, struct chp_load *load,
+                         struct chp_arena *arena)
+{
+    load->vectors.rows = chp_arena_calloc(arena, load->id_count, sizeof *load->vectors.rows);
+    for (size_t i = 0; i < load->id_count; i++) {
+        const struct chp_resource_row *resource =
+            chp_map_get(store->resources, chp_bytes_of(load->ids[i]));
+        if (resource != NULL) {
+            add_vector(load, resource);
+        }
+    }
+    sort_vectors(load);
+}
+
 void mem__load(const struct mem_store *store, struct chp_load *load, struct chp_arena *arena)
 {
     switch (load->kind) {
@@ -242,7 +347,10 @@ void mem__load(const struct mem_store *store, struct chp_load *load, struct chp_
         load_events(store, load, arena);
         break;
     case CHP_LOAD_REPORT:
+        load_report(store, load, arena);
+        break;
     case CHP_LOAD_VECTORS:
+        load_vectors(store, load, arena);
         break;
     }
 }

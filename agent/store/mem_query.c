@@ -62,26 +62,18 @@ static json_t *base64_json(struct chp_bytes bytes)
 
 /* Queued, and the site's mark has passed it: delivered. */
 static enum chp_state shown_state(const struct mem_store *store,
-                                  const struct mem_operation *operation,
                                   const struct mem_execution *execution)
 {
-    enum chp_state state = execution->row.ack.state;
-    if (state != CHP_STATE_QUEUED || execution->own || execution->row.number == 0) {
-        return state;
+    const struct chp_execution_row *row = &execution->row;
+    if (row->ack.state != CHP_STATE_QUEUED || execution->own || row->number == 0) {
+        return row->ack.state;
     }
-    size_t count;
-    void **streams = mem__select(store->streams, NULL, NULL, mem__by_stream, &count);
-    for (size_t i = 0; i < count; i++) {
-        const struct chp_stream_row *stream = streams[i];
-        if (stream->out && stream->key == CHP_KEY_OPERATION &&
-            stream->incarnation == operation->operation.dot.incarnation &&
-            strcmp(stream->site, execution->row.ack.site) == 0 &&
-            execution->row.number <= stream->mark) {
-            state = CHP_STATE_DELIVERED;
-        }
-    }
-    free(streams);
-    return state;
+    struct chp_buf name = {0};
+    const struct chp_stream_row *stream = chp_map_get(
+        store->streams, mem__name_of(&name, row->ack.site, chp_key_name(CHP_KEY_OPERATION), true,
+                                     store->self.incarnation));
+    chp_buf_deinit(&name);
+    return stream != NULL && row->number <= stream->mark ? CHP_STATE_DELIVERED : CHP_STATE_QUEUED;
 }
 
 static json_t *site_json(const struct chp_execution_row *row, enum chp_state state)
@@ -142,7 +134,7 @@ static json_t *sites_json(const struct mem_store *store, const struct mem_operat
     *whole = CHP_STATE_ACCEPTED;
     for (size_t i = 0; i < count; i++) {
         const struct mem_execution *execution = rows[i];
-        enum chp_state state = shown_state(store, operation, execution);
+        enum chp_state state = shown_state(store, execution);
         if (i == 0 || rank(state) < rank(*whole)) {
             *whole = state;
         }
@@ -252,10 +244,10 @@ static const char *resource_state(const struct mem_store *store, void *const *ro
 {
     bool busy = false;
     bool unverified = false;
-    for (size_t i = 0; i < count && store->site != NULL; i++) {
+    for (size_t i = 0; i < count && store->self.site != NULL; i++) {
         const struct mem_operation *operation = rows[i];
         const struct mem_execution *here =
-            mem__execution(store, &operation->operation.id, store->site);
+            mem__execution(store, &operation->operation.id, store->self.site);
         if (here == NULL || !here->own) {
             continue;
         }
@@ -362,7 +354,7 @@ static char *answer_sites(const struct mem_store *store)
     void **rows = mem__select(store->streams, NULL, NULL, mem__by_stream, &count);
     for (size_t i = 0; i < count; i++) {
         const struct chp_stream_row *row = rows[i];
-        if (row->out && row->incarnation != store->incarnation) {
+        if (row->out && row->incarnation != store->self.incarnation) {
             continue;
         }
         if (site == NULL ||
@@ -399,12 +391,12 @@ static char *answer_status(const struct mem_store *store)
     }
     free(rows);
     return dump(json_pack(
-        "{s:n,s:o,s:o,s:I,s:I,s:I,s:I,s:I}", "schema_version", "site", text_json(store->site),
+        "{s:n,s:o,s:o,s:I,s:I,s:I,s:I,s:I}", "schema_version", "site", text_json(store->self.site),
         "incarnation",
-        store->site == NULL ? json_null() : json_integer((json_int_t)store->incarnation),
+        store->self.site == NULL ? json_null() : json_integer((json_int_t)store->self.incarnation),
         "resources", (json_int_t)count, "resources_busy", busy, "operations",
         (json_int_t)chp_map_count(store->operations), "event_last", (json_int_t)store->event_last,
-        "event_published", (json_int_t)store->event_published));
+        "event_published", (json_int_t)store->self.event_published));
 }
 
 char *mem__answer(const struct mem_store *store, enum chp_query query, char *const *params)

@@ -68,13 +68,42 @@ static void going_down_leaves_the_outcome_to_the_test(void **state)
     assert_int_equal(suite->downs, 2);
 }
 
+static void a_snapshot_does_not_follow(void **state)
+{
+    struct suite *suite = *state;
+    suite_begin(suite, 1);
+    struct chp_store *snapshot = chp_mem_store_snapshot(suite->store);
+    struct commit *commit = suite_batch(suite);
+    (void)suite_operation(suite, commit, &(struct wanted){.n = 2});
+    (void)suite_execution(commit, 1, "Nantes", 1, CHP_STATE_DONE);
+    chp_batch_write(&commit->batch, CHP_WRITE_SERIAL)->serial = 5;
+    suite_commit_ok(suite, commit);
+    chp_store_free(suite->store);
+    suite->store = snapshot;
+    chp_mem_store_set_database(snapshot, "2/2");
+    struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_START, NULL);
+    assert_int_equal(suite->ups, 2);
+    assert_string_equal(load->start.site, "Nantes");
+    assert_string_equal(load->start.database, "2/2");
+    assert_int_equal(load->start.serial, 0);
+    assert_int_equal(load->start.received_last, 1);
+    suite_release(commit);
+    struct chp_load asked = {.resource = "web", .limit = 5};
+    load = suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked);
+    assert_int_equal(load->resource_result.pending_count, 1);
+    suite_release(commit);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, suite_setup, suite_teardown)
+
 int main(void)
 {
-    const struct CMUnitTest own[] = {cmocka_unit_test_setup_teardown(
-        going_down_leaves_the_outcome_to_the_test, suite_setup, suite_teardown)};
+    const struct CMUnitTest own[] = {TEST(going_down_leaves_the_outcome_to_the_test),
+                                     TEST(a_snapshot_does_not_follow)};
     int failed = cmocka_run_group_tests_name("twin", own, NULL, NULL);
     failed += _cmocka_run_group_tests("store", suite_tests, suite_test_count, NULL, NULL);
     failed +=
         _cmocka_run_group_tests("answers", suite_answer_tests, suite_answer_test_count, NULL, NULL);
+    failed += _cmocka_run_group_tests("lives", suite_life_tests, suite_life_test_count, NULL, NULL);
     return failed;
 }
