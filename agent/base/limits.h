@@ -51,6 +51,15 @@ enum {
     /* Streams (design section 3): towards one site, not yet returned in its marks. */
     CHP_OUT_MESSAGES_MAX = 1000,
     CHP_OUT_BYTES_MAX = 16 * 1024 * 1024,
+
+    /* What an agent has in its hands at a time. Together with the caches of the engine they bound
+     * its memory whatever waits outside: agent/doc/architecture.md has the table. */
+    CHP_INBOUND_MAX_BYTES = 8 * 1024 * 1024, /* of messages that are not acked: 64 full ones */
+    CHP_SUBMISSIONS_MAX = 1024,              /* requests of the HTTP door that wait for a reply */
+    CHP_SUBMISSIONS_MAX_BYTES = 16 * 1024 * 1024,
+    CHP_REPETITIONS_MAX = 1024, /* repeated AMQP requests that wait for their operation's end */
+    CHP_SHOWS_MAX = 256,        /* reading commands asked for here, and running here */
+    CHP_FETCHES_MAX = 16, /* blobs being fetched: each has a file open and a window on its way */
 };
 
 static_assert(CHP_PAST_MAX_BYTES + CHP_MESSAGE_CLOSE_BYTES < CHP_MESSAGE_MAX_BYTES,
@@ -65,5 +74,15 @@ static_assert(CHP_PAYLOAD_MAX_BYTES + CHP_FILES_INLINE_MAX_BYTES + CHP_CONFIG_MA
 static_assert(CHP_OUTPUT_MAX_BYTES + CHP_REASON_MAX_BYTES < CHP_ITEM_MAX_BYTES,
               "an ack fits in an item");
 static_assert(CHP_CHUNK_BYTES < CHP_ITEM_MAX_BYTES, "a chunk fits in an item");
+static_assert(
+    2 * CHP_MESSAGE_MAX_BYTES <= CHP_INBOUND_MAX_BYTES,
+    "half of what may be in hand takes the largest message: else it would come to a halt");
+static_assert(CHP_FETCHES_MAX * CHP_CHUNKS_IN_FLIGHT * CHP_CHUNK_BYTES <= CHP_OUT_BYTES_MAX,
+              "the windows of all fetches from one site fit into what may be on its way");
+static_assert(CHP_OUT_MESSAGES_MAX * CHP_MESSAGE_ITEMS_MAX >= CHP_OUT_BYTES_MAX / 1024,
+              "small items fill the window by bytes, not by messages");
+static_assert(CHP_ITEM_MAX_BYTES <= CHP_OUT_BYTES_MAX / 16, "a window holds many of the largest");
+static_assert(CHP_ITEM_MAX_BYTES <= CHP_SUBMISSIONS_MAX_BYTES / 16,
+              "many of the largest requests may wait together");
 
 #endif

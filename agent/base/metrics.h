@@ -25,6 +25,8 @@
     X(store_up, gauge, "1 while the database answers")                                             \
     X(broker_up, gauge, "1 while both broker connections are open")                                \
     X(broker_blocked, gauge, "1 while the broker's alarm stops publishing")                        \
+    X(inbound_bytes, gauge, "Bytes of messages taken from the broker and not yet acked")           \
+    X(inbound_held, gauge, "1 while nothing further is read of the broker: enough is in hand")     \
     X(sites_up, gauge, "Other sites heard within down_after")                                      \
     X(sites_down, gauge, "Other sites not heard within down_after")                                \
     X(resources_cached, gauge, "Resources held in memory")                                         \

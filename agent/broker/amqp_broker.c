@@ -119,10 +119,25 @@ static void broker_pause(struct chp_broker *port, bool paused)
     broker__consumer_pause(&of(port)->consumer, paused);
 }
 
+static void broker_hold(struct chp_broker *port, bool held)
+{
+    broker__connection_hold(&of(port)->consumer.connection, held);
+}
+
 static void broker_dead(struct chp_broker *port, enum chp_dead_action action, const char *id,
                         chp_dead_fn *on_done, void *user)
 {
-    broker__dead_start(&of(port)->consumer.dead, action, id, on_done, user);
+    struct broker__consumer *consumer = &of(port)->consumer;
+    struct chp_error error;
+
+    if (consumer->connection.held) { /* the answers come on the connection that is not read */
+        int code = chp_error_set(&error, CHP_EBUSY,
+                                 "dead letters cannot be looked at now: this site has as many "
+                                 "messages in its hands as it may");
+        on_done(user, code, NULL, 0, &error);
+        return;
+    }
+    broker__dead_start(&consumer->dead, action, id, on_done, user);
 }
 
 static bool broker_up(const struct chp_broker *port)
@@ -145,6 +160,7 @@ static void broker_free(struct chp_broker *port)
 static const struct chp_broker_vtable vtable = {.publish = broker_publish,
                                                 .ack = broker_ack,
                                                 .pause = broker_pause,
+                                                .hold = broker_hold,
                                                 .dead = broker_dead,
                                                 .up = broker_up,
                                                 .free = broker_free};

@@ -168,6 +168,19 @@ bool broker__connection_redeclare(struct broker__connection *connection)
     return true;
 }
 
+void broker__connection_hold(struct broker__connection *connection, bool held)
+{
+    if (connection->held == held) {
+        return;
+    }
+    connection->held = held;
+    if (connection->state == BROKER_STATE_READY) {
+        connection->heard_ms = chp_clock_mono_ms(); /* what it said meanwhile was not read */
+        (void)(held ? bufferevent_disable(connection->stream, EV_READ)
+                    : bufferevent_enable(connection->stream, EV_READ));
+    }
+}
+
 /* Leaves with manners: the broker gets the reason, for its log, and time to answer. */
 static void close_with(struct broker__connection *connection, const struct chp_error *error)
 {
@@ -292,6 +305,9 @@ static void become_ready(struct broker__connection *connection)
 {
     move(connection, BROKER_STATE_READY);
     connection->ready_ms = chp_clock_mono_ms();
+    if (connection->held) {
+        (void)bufferevent_disable(connection->stream, EV_READ);
+    }
     arm(connection, tick_ms(connection));
     connection->role->on_ready(connection->user);
 }
@@ -571,7 +587,7 @@ static void tick(struct broker__connection *connection)
 
     /* Bytes that wait to be read are a sign of life: a loop that stood still must not blame the
      * broker. */
-    if (connection->interval_ms > 0 &&
+    if (connection->interval_ms > 0 && !connection->held &&
         now_ms - connection->heard_ms > SILENT_INTERVALS * connection->interval_ms &&
         evbuffer_get_length(bufferevent_get_input(connection->stream)) == 0) {
         (void)chp_error_set(&error, CHP_EUNAVAILABLE, "the broker has been silent for %u ms",

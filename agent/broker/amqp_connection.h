@@ -84,6 +84,7 @@ struct broker__connection {
     struct broker__codec codec;
     struct broker__message messages[BROKER_CHANNEL_MAX + 1];
     bool blocked;
+    bool held; /* nothing is read while ready */
     bool lost_told;
     struct chp_backoff retry; /* since the last connection that lasted */
     struct chp_backoff redeclare;
@@ -106,8 +107,10 @@ void broker__connection_put(struct broker__connection *connection, uint16_t chan
                             amqp_method_number_t id, void *method);
 struct evbuffer *broker__connection_output(const struct broker__connection *connection);
 size_t broker__connection_unsent(const struct broker__connection *connection);
-/* Declares the topology again, unless that was done within the last second (false). */
+/* Declares the topology again, unless that was done a moment ago (false). */
 bool broker__connection_redeclare(struct broker__connection *connection);
+/* Reads nothing of a connection that is ready, or goes on: TCP holds the broker back. */
+void broker__connection_hold(struct broker__connection *connection, bool held);
 /* Ends the connection; it comes back. */
 void broker__connection_fail(struct broker__connection *connection, const struct chp_error *error);
 const char *broker__state_name(enum broker__state state);

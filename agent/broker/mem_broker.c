@@ -94,8 +94,9 @@ static bool deliver(struct broker__mem_agent *agent, enum chp_key inbox)
     broker__inbox_name(name, agent->site->name, inbox);
     chp_mem_network_declare(agent->network, agent->site->name, name);
     struct broker__mem_queue *queue = broker__mem_queue(agent->site, name);
-    for (size_t left = queue->count;
-         left > 0 && wanted(agent, inbox) && agent->unacked_count < BROKER_MEM_PREFETCH; left--) {
+    for (size_t left = queue->count; left > 0 && wanted(agent, inbox) && !agent->held &&
+                                     agent->unacked_count < BROKER_MEM_PREFETCH;
+         left--) {
         struct broker__mem_message *message = broker__mem_dequeue(queue);
         if (message == NULL) {
             break;
@@ -326,6 +327,11 @@ static void agent_pause(struct chp_broker *port, bool paused)
     give_back(agent, false);
 }
 
+static void agent_hold(struct chp_broker *port, bool held)
+{
+    of(port)->held = held;
+}
+
 static void agent_dead(struct chp_broker *port, enum chp_dead_action action, const char *id,
                        chp_dead_fn *on_done, void *user)
 {
@@ -335,6 +341,8 @@ static void agent_dead(struct chp_broker *port, enum chp_dead_action action, con
 
     if (agent->dead.on_done != NULL) {
         code = chp_error_set(&error, CHP_EBUSY, "another action on dead letters is running");
+    } else if (agent->held) {
+        code = chp_error_set(&error, CHP_EBUSY, "the agent has enough in its hands");
     } else if (!agent->connected) {
         code = chp_error_set(&error, CHP_EUNAVAILABLE, "no connection to the broker");
     } else if (action != CHP_DEAD_LIST && (id == NULL || strlen(id) >= sizeof agent->dead.id)) {
@@ -373,6 +381,7 @@ static void agent_free(struct chp_broker *port)
 static const struct chp_broker_vtable vtable = {.publish = agent_publish,
                                                 .ack = agent_ack,
                                                 .pause = agent_pause,
+                                                .hold = agent_hold,
                                                 .dead = agent_dead,
                                                 .up = agent_up,
                                                 .free = agent_free};

@@ -69,6 +69,7 @@ struct broker__mem_agent {
     bool down_told;
     bool blocked_told;
     bool paused;
+    bool held;
     bool full;
     uint64_t next_tag;
     struct chp_list unacked; /* by tag */

@@ -218,6 +218,11 @@ const struct config__option config__options[] = {
      .doc = "First pause before a lost database is tried again; it doubles each time."},
     {SECTION_DATABASE, OPTION_NUMBER, "retry_max_ms", AT(database.retry_max_ms), .preset = "5s",
      .unit = UNIT_MS, .min = 10, .max = HOUR_MS, .doc = "Longest such pause."},
+    /* RabbitMQ waits 30 minutes for an acknowledgement. */
+    {SECTION_DATABASE, OPTION_NUMBER, "requeue_after_ms", AT(database.requeue_after_ms),
+     .preset = "60s", .unit = UNIT_MS, .min = 100, .max = HOUR_MS / 4,
+     .doc = "When the database has been away for so long, messages that were taken from the broker "
+            "go back to their queues, and none are taken until it is back."},
 
     {SECTION_BROKER, OPTION_STRING, "uri", AT(broker.uri), .required = true, .secret = true,
      .example = "amqp://cheops:password@127.0.0.1:5672/", .check = check_broker_uri,

@@ -18,16 +18,12 @@ static void port_submit(struct chp_agent *agent, const struct chp_request *reque
 static void port_watch(struct chp_agent *agent, const struct chp_uuid *operation,
                        chp_notice_fn *on_notice, void *user)
 {
-    if (watchers__add(agent->watchers, operation, on_notice, user) != 0) {
-        chp_log_warn("too many watchers", CHP_I("max", WATCHERS_MAX));
-    }
+    watchers__add(agent->watchers, operation, on_notice, user);
 }
 
 static void port_watch_events(struct chp_agent *agent, chp_event_fn *on_event, void *user)
 {
-    if (watchers__add_events(agent->watchers, on_event, user) != 0) {
-        chp_log_warn("too many watchers", CHP_I("max", WATCHERS_MAX));
-    }
+    watchers__add_events(agent->watchers, on_event, user);
 }
 
 static void port_unwatch(struct chp_agent *agent, void *user)

@@ -20,9 +20,6 @@
 #include <event2/event.h>
 
 enum {
-    REQUESTS_WAITING_MAX = 1024, /* submitted and not yet answered */
-    WATCHERS_MAX = 4096,
-    SHOWS_MAX = 256,
     TICK_MS = 1000,
     DRIVERS = 2,
 };
@@ -45,6 +42,7 @@ struct submission {
     bool offered; /* to the engine of now */
     chp_reply_fn *on_reply;
     void *user;
+    size_t bytes; /* of the request, as counted in submission_bytes */
     bool is_amqp; /* survives an outage of the store; others are told */
 };
 
@@ -73,9 +71,15 @@ struct chp_agent {
     struct event *turn;            /* runs at the end of a loop turn in which something was added */
     struct event *tick;
     struct event *beat;
+    struct event *away;     /* the store has been away for so long that messages go back */
+    uint64_t store_lost_ms; /* wall clock; 0 while it is there */
+    uint64_t blocked_ms;    /* the broker's alarm since, wall clock; 0: none */
+    uint64_t broker_lost_ms;
 
     struct chp_list submissions;
     size_t submission_count;
+    size_t submission_bytes;
+    size_t repetition_count; /* repeated AMQP requests that wait for the end of their operation */
     uint64_t last_ticket;
 
     struct sender *sender;
@@ -107,6 +111,8 @@ void submit__reply(struct chp_agent *agent, uint64_t ticket, const struct chp_re
 void submit__offer_all(struct chp_agent *agent);
 /* The store went away: whoever waits over HTTP is told. */
 void submit__store_lost(struct chp_agent *agent);
+/* Forgets the requests of the AMQP door: their messages have gone back to the broker. */
+void submit__give_back(struct chp_agent *agent);
 /* user is no longer there: its replies go nowhere. */
 void submit__forget(struct chp_agent *agent, const void *user);
 void submit__deinit(struct chp_agent *agent);
@@ -143,6 +149,8 @@ void inbound__settle(struct inbound_messages *inbound, uint64_t delivery);
 /* Dead-letters one item of a message, which is acked when that is confirmed. */
 void inbound__dead_item(struct inbound_messages *inbound, uint64_t delivery, const char *reason,
                         struct chp_bytes item);
+/* Forgets everything, unsettled: the broker has it, or gets it back. No engine has started. */
+void inbound__drop_all(struct inbound_messages *inbound);
 /* A new engine has started: gives it what was not settled. */
 void inbound__offer_all(struct inbound_messages *inbound);
 /* Publications to the dead-letter exchange. Returns whether token was one. */
@@ -170,9 +178,10 @@ struct chp_driver *executor__driver(struct chp_agent *agent, const char *name);
 /* watch.c: who wants to know */
 struct watchers *watchers__new(void);
 void watchers__free(struct watchers *watchers);
-int watchers__add(struct watchers *watchers, const struct chp_uuid *operation,
-                  chp_notice_fn *on_notice, void *user);
-int watchers__add_events(struct watchers *watchers, chp_event_fn *on_event, void *user);
+/* Not bounded here: one for each connection of the HTTP door, and the AMQP door counts its own. */
+void watchers__add(struct watchers *watchers, const struct chp_uuid *operation,
+                   chp_notice_fn *on_notice, void *user);
+void watchers__add_events(struct watchers *watchers, chp_event_fn *on_event, void *user);
 void watchers__remove(struct watchers *watchers, const void *user);
 void watchers__notice(struct watchers *watchers, const struct chp_notice *notice);
 void watchers__event(struct watchers *watchers, uint64_t number, const char *kind,

@@ -71,6 +71,7 @@ struct repetition {
 static void repetition_free(struct repetition *repetition)
 {
     watchers__remove(repetition->agent->watchers, repetition);
+    repetition->agent->repetition_count--;
     free(repetition->reply_to);
     free(repetition->correlation_id);
     free(repetition);
@@ -193,23 +194,37 @@ static void repetition_on_notice(void *user, const struct chp_notice *notice)
 
 static void follow_repetition(const struct waiting *waiting, const struct chp_uuid *operation)
 {
+    if (waiting->agent->repetition_count >= CHP_REPETITIONS_MAX) {
+        chp_log_warn("a repeated request is not followed: too many are",
+                     CHP_I("max", CHP_REPETITIONS_MAX));
+        return; /* its client asks again */
+    }
     struct repetition *repetition = chp_alloc(sizeof *repetition);
     repetition->agent = waiting->agent;
+    repetition->agent->repetition_count++;
     repetition->operation = *operation;
     repetition->reply_to = chp_strdup(waiting->reply_to);
     repetition->correlation_id = chp_strdup(waiting->correlation_id);
-    if (watchers__add(repetition->agent->watchers, operation, repetition_on_notice, repetition) !=
-        0) {
-        repetition_free(repetition);
-        return;
-    }
+    watchers__add(repetition->agent->watchers, operation, repetition_on_notice, repetition);
     repetition_ask(repetition);
+}
+
+static void waiting_free(struct waiting *waiting)
+{
+    chp_buf_deinit(&waiting->body);
+    free(waiting->reply_to);
+    free(waiting->correlation_id);
+    free(waiting);
 }
 
 static void door_on_reply(void *user, const struct chp_reply *reply)
 {
     struct waiting *waiting = user;
     struct chp_agent *agent = waiting->agent;
+    if (reply->code == CHP_ECANCELED) { /* its message has gone back: it comes again */
+        waiting_free(waiting);
+        return;
+    }
     tell(agent, waiting->reply_to, waiting->correlation_id, reply);
     if (reply->code != 0 && waiting->reply_to == NULL) {
         inbound__dead_item(agent->inbound, waiting->hold, reply->error,
@@ -219,10 +234,7 @@ static void door_on_reply(void *user, const struct chp_reply *reply)
         follow_repetition(waiting, &reply->id);
     }
     inbound__settle(agent->inbound, waiting->hold);
-    chp_buf_deinit(&waiting->body);
-    free(waiting->reply_to);
-    free(waiting->correlation_id);
-    free(waiting);
+    waiting_free(waiting);
 }
 
 static int read_request(const struct chp_delivery *delivery, struct chp_arena *arena,

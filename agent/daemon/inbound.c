@@ -2,8 +2,13 @@
 /*
  * Messages from the queues, from delivery to ack. A message is acked when each of its items is
  * settled: its effects are committed, or it is dead-lettered with the broker's confirm. While the
- * store is away messages stay here, bounded by the prefetch; a new engine gets what was not
- * settled.
+ * store is away messages stay here, and a new engine gets what was not settled; when it stays away
+ * they go back to their queues (turn.c).
+ *
+ * What is in hand is bounded in bytes beside the prefetch, which counts messages of any size: over
+ * CHP_INBOUND_MAX_BYTES nothing further is read of the broker until half of it is settled. So what
+ * a slow store, or letters that cannot be published, hold up here does not grow, even when a broker
+ * that comes and goes delivers it all again each time.
  *
  * A message that can't be read is dead-lettered whole, an item that can't be read alone (design
  * section 3). Nothing is ever requeued: a poison message would come back for ever.
@@ -36,6 +41,7 @@ struct message {
     struct inbound_item *items;
     size_t item_count;
     size_t waiting; /* items not settled, and dead letters not confirmed */
+    size_t bytes;
 };
 
 /* A letter on its way to the dead-letter exchange. */
@@ -53,6 +59,8 @@ struct letter {
 struct inbound_messages {
     struct chp_agent *agent;
     struct chp_list messages;
+    size_t bytes; /* of messages, bodies and what belongs to them */
+    bool held;
     struct chp_map *items; /* handle -> struct inbound_item */
     struct chp_list letters;
     struct chp_backoff retry; /* of letters that found no queue */
@@ -82,15 +90,35 @@ static struct chp_bytes handle_key(const uint64_t *handle)
     return chp_bytes(handle, sizeof *handle);
 }
 
+/* Between the bounds it stays as it is, so that the broker is not held and let go with each
+ * message. */
+static void hold(struct inbound_messages *inbound)
+{
+    struct chp_agent *agent = inbound->agent;
+    bool held = inbound->bytes >= CHP_INBOUND_MAX_BYTES ||
+                (inbound->held && inbound->bytes > CHP_INBOUND_MAX_BYTES / 2);
+    agent->metrics.inbound_bytes = (double)inbound->bytes;
+    if (held != inbound->held && agent->broker != NULL) {
+        inbound->held = held;
+        agent->metrics.inbound_held = held;
+        chp_log_debug(held ? "enough messages in hand" : "messages are taken again",
+                      CHP_I("bytes", inbound->bytes));
+        chp_broker_hold(agent->broker, held);
+    }
+}
+
 static void free_message(struct inbound_messages *inbound, struct message *message)
 {
     for (size_t i = 0; i < message->item_count; i++) {
         chp_map_remove(inbound->items, handle_key(&message->items[i].handle));
     }
+    CHP_ASSERT(inbound->bytes >= message->bytes);
+    inbound->bytes -= message->bytes;
     chp_list_remove(&message->link);
     struct chp_arena arena = message->arena;
     free(message);
     chp_arena_deinit(&arena);
+    hold(inbound);
 }
 
 static void free_letter(struct letter *letter)
@@ -102,7 +130,7 @@ static void free_letter(struct letter *letter)
     free(letter);
 }
 
-void inbound__free(struct inbound_messages *inbound)
+void inbound__drop_all(struct inbound_messages *inbound)
 {
     CHP_LIST_FOREACH_SAFE(&inbound->letters, link, following)
     {
@@ -112,6 +140,11 @@ void inbound__free(struct inbound_messages *inbound)
     {
         free_message(inbound, CHP_CONTAINER(link, struct message, link));
     }
+}
+
+void inbound__free(struct inbound_messages *inbound)
+{
+    inbound__drop_all(inbound);
     chp_map_free(inbound->items);
     free(inbound);
 }
@@ -391,6 +424,9 @@ static struct message *take(struct inbound_messages *inbound, const struct chp_d
     message->inbox = delivery->inbox;
     message->tag = delivery->tag;
     message->waiting = 1; /* until it has been looked at */
+    message->bytes = sizeof *message + delivery->body.len;
+    inbound->bytes += message->bytes;
+    hold(inbound);
     chp_list_append(&inbound->messages, &message->link);
     *body = chp_arena_bytes(&message->arena, delivery->body);
     return message;

@@ -75,6 +75,7 @@ static void broker_on_up(void *user)
     struct chp_agent *agent = user;
     agent->metrics.broker_up = 1;
     agent->broker_problem[0] = 0;
+    agent->broker_lost_ms = 0;
     chp_log_info("broker is up", CHP_I("sites", agent->engine_config.peer_count + 1));
     inbound__pump(agent->inbound);
     sender__pump(agent->sender);
@@ -85,7 +86,11 @@ static void broker_on_up(void *user)
 static void broker_on_down(void *user, const struct chp_error *error)
 {
     struct chp_agent *agent = user;
+    agent->broker_lost_ms = agent->metrics.broker_up != 0 || agent->broker_lost_ms == 0
+                                ? chp_clock_wall_ms()
+                                : agent->broker_lost_ms;
     agent->metrics.broker_up = 0;
+    agent->blocked_ms = 0;
     agent->broker_blocked = false;
     agent->metrics.broker_blocked = 0;
     (void)snprintf(agent->broker_problem, sizeof agent->broker_problem, "%s", error->text);
@@ -96,6 +101,7 @@ static void broker_on_blocked(void *user, bool blocked, const char *reason)
 {
     struct chp_agent *agent = user;
     agent->broker_blocked = blocked;
+    agent->blocked_ms = blocked ? chp_clock_wall_ms() : 0;
     agent->metrics.broker_blocked = blocked;
     if (blocked) {
         chp_log_warn("broker stops publishing", CHP_S("reason", reason));

@@ -174,7 +174,7 @@ static void serve(struct shows *shows, const char *from, const struct chp_show *
     struct chp_driver *driver = executor__driver(agent, show->driver);
     struct chp_error error = {0};
     int code = 0;
-    if (shows->served_count > SHOWS_MAX) {
+    if (shows->served_count > CHP_SHOWS_MAX) {
         code = chp_error_set(&error, CHP_EBUSY, "too many reading commands run at this site");
     } else if (driver == NULL) {
         code = chp_error_set(&error, CHP_EREFUSED, "this site has no driver \"%s\"", show->driver);
@@ -280,7 +280,7 @@ void shows__start(struct shows *shows, const struct chp_show *show, chp_show_fn 
         on_answer(user, CHP_EUNAVAILABLE, NULL, NULL, 0, &error);
         return;
     }
-    if (shows->count >= SHOWS_MAX) {
+    if (shows->count >= CHP_SHOWS_MAX) {
         (void)chp_error_set(&error, CHP_EBUSY, "too many reading commands wait: try again later");
         on_answer(user, CHP_EBUSY, NULL, NULL, 0, &error);
         return;

@@ -91,9 +91,10 @@ static void finish(struct chp_agent *agent, struct submission *submission,
     void *user = submission->user;
     chp_list_remove(&submission->link);
     agent->submission_count--;
+    agent->submission_bytes -= submission->bytes;
     if (reply->code == 0 && !reply->duplicate) {
         agent->metrics.operations_accepted_total++;
-    } else if (reply->code != 0) {
+    } else if (reply->code != 0 && reply->code != CHP_ECANCELED) {
         agent->metrics.operations_refused_total++;
     }
     if (on_reply != NULL) {
@@ -104,6 +105,17 @@ static void finish(struct chp_agent *agent, struct submission *submission,
     struct chp_arena arena = submission->arena;
     free(submission);
     chp_arena_deinit(&arena);
+}
+
+/* What a copy of the request takes, about. */
+static size_t size_of(const struct chp_request *request)
+{
+    size_t bytes = sizeof(struct submission) + request->payload.len +
+                   (request->config == NULL ? 0 : strlen(request->config));
+    for (size_t i = 0; i < request->file_count; i++) {
+        bytes += sizeof request->files[i] + request->files[i].content.len;
+    }
+    return bytes;
 }
 
 static void refuse(chp_reply_fn *on_reply, void *user, int code, const char *text)
@@ -120,7 +132,9 @@ void submit__request(struct chp_agent *agent, const struct chp_request *request,
                "the database is not there: nothing is accepted now");
         return;
     }
-    if (!is_amqp && agent->submission_count >= REQUESTS_WAITING_MAX) {
+    size_t bytes = size_of(request);
+    if (!is_amqp && (agent->submission_count >= CHP_SUBMISSIONS_MAX ||
+                     agent->submission_bytes + bytes > CHP_SUBMISSIONS_MAX_BYTES)) {
         refuse(on_reply, user, CHP_EBUSY, "too many requests wait: try again later");
         return;
     }
@@ -130,6 +144,8 @@ void submit__request(struct chp_agent *agent, const struct chp_request *request,
     submission->on_reply = on_reply;
     submission->user = user;
     submission->is_amqp = is_amqp;
+    submission->bytes = bytes;
+    agent->submission_bytes += bytes;
     chp_list_append(&agent->submissions, &submission->link);
     agent->submission_count++;
     struct chp_error error = {0};
@@ -176,6 +192,18 @@ void submit__store_lost(struct chp_agent *agent)
                 .code = CHP_EUNAVAILABLE,
                 .error = "the database went away: whether this was accepted is not known, "
                          "send it again with the same idempotency key"};
+            finish(agent, submission, &reply);
+        }
+    }
+}
+
+void submit__give_back(struct chp_agent *agent)
+{
+    CHP_LIST_FOREACH_SAFE(&agent->submissions, link, following)
+    {
+        struct submission *submission = CHP_CONTAINER(link, struct submission, link);
+        if (submission->is_amqp) {
+            struct chp_reply reply = {.code = CHP_ECANCELED};
             finish(agent, submission, &reply);
         }
     }

@@ -165,12 +165,42 @@ static void act_all(struct chp_agent *agent, struct chp_effects *effects)
         chp_log_info("engine started", CHP_I("incarnation", chp_engine_incarnation(agent->engine)));
         inbound__offer_all(agent->inbound);
         submit__offer_all(agent);
+        (void)event_del(agent->away);
         if (agent->broker != NULL) {
             chp_broker_pause(agent->broker, false);
         }
     }
     sender__pump(agent->sender);
     publisher__pump(agent->publisher);
+}
+
+/* The store has not come back: what was taken from the broker goes back to its queues, and nothing
+ * is taken until an engine has started. Not at once, since most outages are short and giving back
+ * and delivering again costs the broker more than waiting; not never, since a broker closes the
+ * channel of who does not ack for 30 minutes. */
+static void store_on_away(evutil_socket_t fd, short what, void *user)
+{
+    struct chp_agent *agent = user;
+    (void)fd;
+    (void)what;
+    if (agent->engine_started || agent->broker == NULL) {
+        return;
+    }
+    chp_log_warn("the database stays away: messages go back to their queues",
+                 CHP_I("after_ms", agent->config->database.requeue_after_ms));
+    chp_broker_pause(agent->broker, true);
+    inbound__drop_all(agent->inbound);
+    submit__give_back(agent);
+}
+
+static void away_from_now(struct chp_agent *agent)
+{
+    uint64_t ms = agent->config->database.requeue_after_ms;
+    struct timeval after = {.tv_sec = (time_t)(ms / 1000),
+                            .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    if (!event_pending(agent->away, EV_TIMEOUT, NULL)) {
+        (void)event_add(agent->away, &after);
+    }
 }
 
 /* The engine, and what it had prepared, is no longer true: the database is. */
@@ -183,9 +213,7 @@ static void drop_engine(struct chp_agent *agent)
     agent->open = effects_new();
     sender__reset(agent->sender);
     publisher__reset(agent->publisher);
-    if (agent->broker != NULL) {
-        chp_broker_pause(agent->broker, true);
-    }
+    away_from_now(agent);
     submit__store_lost(agent);
 }
 
@@ -257,6 +285,7 @@ void turn__store_on_up(void *user)
 {
     struct chp_agent *agent = user;
     agent->metrics.store_up = 1;
+    agent->store_lost_ms = 0;
     agent->store_problem[0] = 0;
     chp_log_info("database is up", CHP_I("schema", chp_pg_schema_version()));
     if (agent->engine == NULL && agent->in_flight == NULL) {
@@ -268,6 +297,7 @@ void turn__store_on_down(void *user, const struct chp_error *error)
 {
     struct chp_agent *agent = user;
     agent->metrics.store_up = 0;
+    agent->store_lost_ms = chp_clock_wall_ms();
     (void)snprintf(agent->store_problem, sizeof agent->store_problem, "%s", error->text);
     chp_log_warn("database is down", CHP_S("error", error->text));
     if (agent->in_flight == NULL && agent->engine != NULL) {
@@ -279,7 +309,8 @@ void turn__init(struct chp_agent *agent)
 {
     agent->open = effects_new();
     agent->turn = event_new(agent->base, -1, 0, turn_on_end, agent);
-    CHP_ASSERT(agent->turn != NULL);
+    agent->away = event_new(agent->base, -1, 0, store_on_away, agent);
+    CHP_ASSERT(agent->turn != NULL && agent->away != NULL);
 }
 
 void turn__deinit(struct chp_agent *agent)
@@ -289,4 +320,5 @@ void turn__deinit(struct chp_agent *agent)
     effects_free(agent->open);
     effects_free(agent->in_flight);
     event_free(agent->turn);
+    event_free(agent->away);
 }

@@ -17,7 +17,6 @@ struct watchers {
     struct chp_list events;
     struct chp_list
         *following; /* the walk under way goes on here: a callback may remove watchers */
-    size_t count;
 };
 
 struct watchers *watchers__new(void)
@@ -35,7 +34,6 @@ static void drop(struct watchers *watchers, struct watcher *watcher)
     }
     chp_list_remove(&watcher->link);
     free(watcher);
-    watchers->count--;
 }
 
 static void remove_from(struct watchers *watchers, struct chp_list *list, const void *user)
@@ -62,38 +60,25 @@ void watchers__free(struct watchers *watchers)
     free(watchers);
 }
 
-static struct watcher *add(struct watchers *watchers, struct chp_list *list, void *user)
+static struct watcher *add(struct chp_list *list, void *user)
 {
-    if (watchers->count >= WATCHERS_MAX) {
-        return NULL;
-    }
     struct watcher *watcher = chp_alloc(sizeof *watcher);
     watcher->user = user;
-    watchers->count++;
     chp_list_append(list, &watcher->link);
     return watcher;
 }
 
-int watchers__add(struct watchers *watchers, const struct chp_uuid *operation,
-                  chp_notice_fn *on_notice, void *user)
+void watchers__add(struct watchers *watchers, const struct chp_uuid *operation,
+                   chp_notice_fn *on_notice, void *user)
 {
-    struct watcher *watcher = add(watchers, &watchers->operations, user);
-    if (watcher == NULL) {
-        return CHP_EBUSY;
-    }
+    struct watcher *watcher = add(&watchers->operations, user);
     watcher->operation = *operation;
     watcher->on_notice = on_notice;
-    return 0;
 }
 
-int watchers__add_events(struct watchers *watchers, chp_event_fn *on_event, void *user)
+void watchers__add_events(struct watchers *watchers, chp_event_fn *on_event, void *user)
 {
-    struct watcher *watcher = add(watchers, &watchers->events, user);
-    if (watcher == NULL) {
-        return CHP_EBUSY;
-    }
-    watcher->on_event = on_event;
-    return 0;
+    add(&watchers->events, user)->on_event = on_event;
 }
 
 void watchers__notice(struct watchers *watchers, const struct chp_notice *notice)

@@ -104,6 +104,9 @@ struct chp_broker_vtable {
     /* Stops taking messages from every queue but beats (consumers are cancelled; unacked messages
      * go back), or starts again. */
     void (*pause)(struct chp_broker *broker, bool paused);
+    /* Reads no further deliveries of any queue, or goes on: the agent has enough in its hands. What
+     * was delivered stays with it and can be acked meanwhile; the broker keeps the rest. */
+    void (*hold)(struct chp_broker *broker, bool held);
     /* At most one at a time (CHP_EBUSY through the callback). id is NULL for CHP_DEAD_LIST. */
     void (*dead)(struct chp_broker *broker, enum chp_dead_action action, const char *id,
                  chp_dead_fn *on_done, void *user);
@@ -129,6 +132,11 @@ static inline void chp_broker_ack(struct chp_broker *broker, uint64_t tag)
 static inline void chp_broker_pause(struct chp_broker *broker, bool paused)
 {
     broker->vtable->pause(broker, paused);
+}
+
+static inline void chp_broker_hold(struct chp_broker *broker, bool held)
+{
+    broker->vtable->hold(broker, held);
 }
 
 static inline void chp_broker_dead(struct chp_broker *broker, enum chp_dead_action action,

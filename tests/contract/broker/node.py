@@ -38,7 +38,7 @@ class Node:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
         }
 
-    def start(self, timeout_s=60):
+    def start(self, timeout_s=300):
         self.directory.mkdir(parents=True, exist_ok=True)
         for name, default in (("rabbitmq.conf", "# defaults\n"), ("enabled_plugins", "[].\n")):
             if self.config is None and not (self.directory / name).exists():
@@ -63,6 +63,7 @@ class Node:
             except OSError:
                 pass
             time.sleep(0.1)
+        self.stop()  # it may come up yet
         raise RuntimeError(f"the node in {self.directory} does not answer: see its files output and log/")
 
     def pid(self):

@@ -403,6 +403,66 @@ static void paused_takes_only_beats(void **state)
     assert_int_equal(0, fixture->downs);
 }
 
+/* Turns for ms. */
+static void turn_for(struct fixture *fixture, uint64_t ms)
+{
+    for (uint64_t start_ms = chp_clock_mono_ms(); chp_clock_mono_ms() - start_ms < ms;) {
+        world_turn(fixture->world);
+    }
+}
+
+static void held_takes_nothing_and_loses_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->ack_at_once = false;
+    world_publish(fixture->world, "cheops.site.A", "operation", chp_bytes_of("before"), NULL, NULL);
+    WAIT(fixture->seen_count == 1);
+    chp_broker_hold(fixture->broker, true);
+    chp_broker_hold(fixture->broker, true);
+    for (int i = 0; i < 50; i++) {
+        world_publish(fixture->world, "cheops.site.A", i % 2 == 0 ? "operation" : "beat",
+                      chp_bytes_of("held"), NULL, NULL);
+    }
+    chp_broker_ack(fixture->broker, fixture->seen[0].tag);
+    turn_for(fixture, 300);
+    assert_int_equal(fixture->seen_count, 1);
+    assert_true(chp_broker_up(fixture->broker));
+    fixture->ack_at_once = true;
+    chp_broker_hold(fixture->broker, false);
+    WAIT(fixture->seen_count == 51);
+    for (size_t i = 1; i < 51; i++) {
+        assert_string_equal(fixture->seen[i].text, "held");
+    }
+    turn_for(fixture, 100);
+    assert_int_equal(fixture->seen_count,
+                     51); /* what was acked while held is not delivered again */
+    assert_int_equal(fixture->downs, 0);
+}
+
+/* Too long in one state: the other way round, and with a pause in between. */
+static void held_and_paused_go_together(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->ack_at_once = false;
+    world_publish(fixture->world, "cheops.site.A", "operation", chp_bytes_of("one"), NULL, NULL);
+    WAIT(fixture->seen_count == 1);
+    chp_broker_hold(fixture->broker, true);
+    chp_broker_pause(fixture->broker, true);
+    world_publish(fixture->world, "cheops.site.A", "operation", chp_bytes_of("two"), NULL, NULL);
+    turn_for(fixture, 100);
+    chp_broker_hold(fixture->broker, false);
+    turn_for(fixture, 100);
+    assert_int_equal(fixture->seen_count, 1);
+    fixture->ack_at_once = true;
+    chp_broker_pause(fixture->broker, false);
+    WAIT(fixture->seen_count == 3);
+    assert_string_equal(fixture->seen[1].text, "one");
+    assert_true(fixture->seen[1].redelivered);
+    assert_string_equal(fixture->seen[2].text, "two");
+}
+
 static void pause_and_resume_at_once_loses_nothing(void **state)
 {
     struct fixture *fixture = *state;
@@ -618,6 +678,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(garbage_is_delivered_as_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(too_much_is_refused_until_drained, setup, teardown),
         cmocka_unit_test_setup_teardown(paused_takes_only_beats, setup, teardown),
+        cmocka_unit_test_setup_teardown(held_takes_nothing_and_loses_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(held_and_paused_go_together, setup, teardown),
         cmocka_unit_test_setup_teardown(pause_and_resume_at_once_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(dead_letters_are_listed_shown_requeued_dropped, setup,
                                         teardown),
