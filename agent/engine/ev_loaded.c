@@ -81,11 +81,10 @@ void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
         engine__on_started(engine, event->loaded, effects);
         break;
     case CHP_LOAD_RESOURCE:
-        if (event->loaded->key != NULL) {
-            engine__on_key(engine, event, effects);
-        } else {
-            on_resource(engine, event, effects);
-        }
+        on_resource(engine, event, effects);
+        break;
+    case CHP_LOAD_KEY:
+        engine__on_key(engine, event, effects);
         break;
     case CHP_LOAD_BUSY:
         engine__on_busy(engine, event->loaded, effects);

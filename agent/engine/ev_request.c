@@ -366,7 +366,7 @@ void engine__on_request(struct chp_engine *engine, const struct chp_event *event
             struct deferred *deferred = chp_alloc(sizeof *deferred);
             deferred->event = *event;
             chp_list_append(&engine->key_waiting, &deferred->link);
-            struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_RESOURCE);
+            struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_KEY);
             load->token = event->request.ticket;
             load->resource = request->resource;
             load->principal = request->principal;

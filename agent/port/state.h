@@ -167,7 +167,8 @@ struct chp_write {
 
 enum chp_load_kind {
     CHP_LOAD_START,    /* everything that is not per resource */
-    CHP_LOAD_RESOURCE, /* one resource, its pending operations, and optionally an idempotency key */
+    CHP_LOAD_RESOURCE, /* one resource and its pending operations */
+    CHP_LOAD_KEY, /* an idempotency key; with it, when it is known, the row of the resource */
     CHP_LOAD_BUSY,     /* ids of resources with operations that have not ended here, by id, after a
                           given one */
     CHP_LOAD_OPERATION, /* one operation with its executions */
@@ -231,9 +232,9 @@ struct chp_load {
     enum chp_load_kind kind;
     uint64_t token; /* the caller's, untouched */
     /* What is asked. */
-    const char *resource;      /* RESOURCE, RANGE; BUSY: the id to start after, "" at first */
-    const char *principal;     /* RESOURCE with key */
-    const char *key;           /* or NULL */
+    const char *resource;      /* RESOURCE, KEY, RANGE; BUSY: the id to start after, "" at first */
+    const char *principal;     /* KEY */
+    const char *key;           /* KEY */
     struct chp_uuid operation; /* OPERATION */
     struct chp_range range;    /* RANGE */
     const char *site;          /* OUTBOUND, RANGE, REPORT */

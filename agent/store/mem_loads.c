@@ -106,15 +106,23 @@ static void load_resource(const struct mem_store *store, struct chp_load *load,
         }
         free(rows);
     }
-    if (load->key != NULL) {
-        struct chp_buf name = {0};
-        const struct mem_key *key =
-            chp_map_get(store->keys, mem__name_of(&name, load->principal, load->key, 0, 0));
-        chp_buf_deinit(&name);
-        load->resource_result.key_found = key != NULL;
-        if (key != NULL) {
-            load->resource_result.key_hash = key->hash;
-            load->resource_result.key_operation = key->operation;
+}
+
+static void load_key(const struct mem_store *store, struct chp_load *load)
+{
+    struct chp_buf name = {0};
+    const struct mem_key *key =
+        chp_map_get(store->keys, mem__name_of(&name, load->principal, load->key, 0, 0));
+    chp_buf_deinit(&name);
+    load->resource_result.key_found = key != NULL;
+    if (key != NULL) {
+        const struct chp_resource_row *row =
+            chp_map_get(store->resources, chp_bytes_of(load->resource));
+        load->resource_result.key_hash = key->hash;
+        load->resource_result.key_operation = key->operation;
+        load->found = row != NULL;
+        if (row != NULL) {
+            load->resource_result.row = *row;
         }
     }
 }
@@ -332,6 +340,9 @@ void mem__load(const struct mem_store *store, struct chp_load *load, struct chp_
         break;
     case CHP_LOAD_RESOURCE:
         load_resource(store, load, arena);
+        break;
+    case CHP_LOAD_KEY:
+        load_key(store, load);
         break;
     case CHP_LOAD_BUSY:
         load_busy(store, load, arena);

@@ -12,6 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What a resource row holds of chp_resource_row, in the order of get_resource. */
+#define RESOURCE_COLUMNS                                                                           \
+    "r.id, r.level, r.scope, r.members, r.vector, r.highest_stamp_ms, r.highest_stamp_counter,"    \
+    " r.created_stamp_ms, r.created_stamp_counter, r.created_origin, r.created_id, r.created_ms,"  \
+    " r.config, r.config_version, r.executed_stamp_ms, r.executed_stamp_counter,"                  \
+    " r.executed_origin, r.executed_id, r.merged"
 /* What an execution row holds of chp_execution_row, in the order of read_execution. */
 #define EXECUTION_COLUMNS                                                                          \
     "operation, site, resource, incarnation, run, state, exit_code, reason, output, output_raw, "  \
@@ -26,21 +32,26 @@ const struct pg_statement pg__load_statements[] = {
     {"load_streams",
      "SELECT site, key, direction = 'out', incarnation, mark, last FROM cheops.stream"
      " ORDER BY site, key, direction, incarnation"},
-    {"load_resource",
-     "SELECT id, level, scope, members, vector, highest_stamp_ms, highest_stamp_counter, "
-     "created_stamp_ms,"
-     " created_stamp_counter, created_origin, created_id, created_ms, config, config_version,"
-     " executed_stamp_ms, executed_stamp_counter, executed_origin, executed_id, merged,"
-     " (SELECT count(*) FROM cheops.execution WHERE execution.resource = $1 AND own AND NOT final)"
-     " FROM cheops.resource WHERE id = $1"},
+    /* These three take all loads of their kind in a batch: one request alone needs each. Their
+     * first column says to which load a row belongs. */
+    {"load_resources",
+     "SELECT w.n, " RESOURCE_COLUMNS ", (SELECT count(*) FROM cheops.execution e"
+     " WHERE e.resource = r.id AND e.own AND NOT e.final)"
+     " FROM unnest($1::text[]) WITH ORDINALITY AS w (id, n) JOIN cheops.resource r ON r.id = w.id"},
     {"load_pending",
-     "SELECT o.id, o.item, o.arrival, e.state, e.run"
+     "SELECT w.n, p.id, p.item, p.arrival, p.state, p.run"
+     " FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS w (id, most, n)"
+     " CROSS JOIN LATERAL (SELECT o.id, o.item, o.arrival, e.state, e.run, row_number() OVER"
+     " (ORDER BY CASE WHEN (SELECT level FROM cheops.resource WHERE resource.id = w.id) = 'none'"
+     " THEN o.arrival END, o.stamp_ms, o.stamp_counter, o.origin, o.id) AS place"
      " FROM cheops.execution e JOIN cheops.operation o ON o.id = e.operation"
-     " WHERE e.resource = $1 AND e.own AND NOT e.final"
-     " ORDER BY CASE WHEN (SELECT level FROM cheops.resource WHERE resource.id = $1) = 'none'"
-     " THEN o.arrival END, o.stamp_ms, o.stamp_counter, o.origin, o.id LIMIT $2::bigint"},
-    {"load_key",
-     "SELECT hash, operation FROM cheops.idempotency_key WHERE principal = $1 AND key = $2"},
+     " WHERE e.resource = w.id AND e.own AND NOT e.final ORDER BY place LIMIT w.most) p"
+     " ORDER BY w.n, p.place"},
+    {"load_keys", "SELECT w.n, k.hash, k.operation, " RESOURCE_COLUMNS
+                  " FROM unnest($1::text[], $2::text[], $3::text[])"
+                  " WITH ORDINALITY AS w (principal, key, resource, n)"
+                  " JOIN cheops.idempotency_key k ON k.principal = w.principal AND k.key = w.key"
+                  " LEFT JOIN cheops.resource r ON r.id = w.resource"},
     {"load_busy", "SELECT DISTINCT resource FROM cheops.execution"
                   " WHERE own AND NOT final AND resource > $1 ORDER BY resource LIMIT $2::bigint"},
     {"load_operation", "SELECT id, item, reply_to, correlation_id, completed_ms IS NOT NULL"
@@ -103,8 +114,10 @@ static struct chp_operation *decode_operation(const struct chp_uuid *id, struct 
     return NULL;
 }
 
-static void read_self(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_self(struct chp_load *const *loads, const PGresult *result,
+                      struct chp_arena *arena)
 {
+    struct chp_load *load = loads[0];
     load->found = PQntuples(result) > 0;
     if (load->found) {
         load->start.site = pg__get_text(result, 0, 0, arena);
@@ -115,8 +128,10 @@ static void read_self(struct chp_load *load, const PGresult *result, struct chp_
     }
 }
 
-static void read_streams(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_streams(struct chp_load *const *loads, const PGresult *result,
+                         struct chp_arena *arena)
 {
+    struct chp_load *load = loads[0];
     load->start.stream_count = (size_t)PQntuples(result);
     load->start.streams =
         chp_arena_calloc(arena, load->start.stream_count, sizeof *load->start.streams);
@@ -132,68 +147,97 @@ static void read_streams(struct chp_load *load, const PGresult *result, struct c
     }
 }
 
-static void read_resource(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+/* Its columns begin with that one. */
+static void get_resource(const PGresult *result, int i, int at, struct chp_resource_row *row,
+                         struct chp_arena *arena)
 {
-    struct chp_resource_row *row = &load->resource_result.row;
-    load->found = PQntuples(result) > 0;
-    if (!load->found) {
-        return;
-    }
-    row->id = pg__get_text(result, 0, 0, arena);
-    int code = chp_level_parse(PQgetvalue(result, 0, 1), &row->level);
+    row->id = pg__get_text(result, i, at, arena);
+    int code = chp_level_parse(PQgetvalue(result, i, at + 1), &row->level);
     CHP_ASSERT(code == 0);
-    row->scope = pg__get_text(result, 0, 2, arena);
-    pg__get_names(result, 0, 3, arena, &row->members, &row->member_count);
-    pg__get_vector(result, 0, 4, arena, &row->vector);
-    row->highest = get_stamp(result, 0, 5);
-    row->created = get_stamp(result, 0, 7);
-    row->created_origin = pg__get_text(result, 0, 9, arena);
-    row->created_id = pg__get_uuid(result, 0, 10);
-    row->created_ms = pg__get_u64(result, 0, 11);
-    row->config = pg__get_text(result, 0, 12, arena);
-    row->config_version = pg__get_u64(result, 0, 13);
-    row->executed = get_stamp(result, 0, 14);
-    row->executed_origin = pg__get_text(result, 0, 16, arena);
-    row->executed_id = pg__get_uuid(result, 0, 17);
-    row->merged = pg__get_bool(result, 0, 18);
-    load->resource_result.pending_total = (size_t)pg__get_u64(result, 0, 19);
+    row->scope = pg__get_text(result, i, at + 2, arena);
+    pg__get_names(result, i, at + 3, arena, &row->members, &row->member_count);
+    pg__get_vector(result, i, at + 4, arena, &row->vector);
+    row->highest = get_stamp(result, i, at + 5);
+    row->created = get_stamp(result, i, at + 7);
+    row->created_origin = pg__get_text(result, i, at + 9, arena);
+    row->created_id = pg__get_uuid(result, i, at + 10);
+    row->created_ms = pg__get_u64(result, i, at + 11);
+    row->config = pg__get_text(result, i, at + 12, arena);
+    row->config_version = pg__get_u64(result, i, at + 13);
+    row->executed = get_stamp(result, i, at + 14);
+    row->executed_origin = pg__get_text(result, i, at + 16, arena);
+    row->executed_id = pg__get_uuid(result, i, at + 17);
+    row->merged = pg__get_bool(result, i, at + 18);
 }
 
-static void read_pending(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+enum { RESOURCE_COLUMN_COUNT = 19 };
+
+/* The load that row i is for. */
+static struct chp_load *load_of(struct chp_load *const *loads, const PGresult *result, int i)
 {
-    size_t rows = (size_t)PQntuples(result);
-    load->resource_result.pending =
-        chp_arena_calloc(arena, rows, sizeof *load->resource_result.pending);
+    return loads[pg__get_u64(result, i, 0) - 1];
+}
+
+static void read_resources(struct chp_load *const *loads, const PGresult *result,
+                           struct chp_arena *arena)
+{
     for (int i = 0; i < PQntuples(result); i++) {
-        struct chp_uuid id = pg__get_uuid(result, i, 0);
-        struct chp_bytes item = pg__get_bytes(result, i, 1, arena);
+        struct chp_load *load = load_of(loads, result, i);
+        load->found = true;
+        get_resource(result, i, 1, &load->resource_result.row, arena);
+        load->resource_result.pending_total =
+            (size_t)pg__get_u64(result, i, 1 + RESOURCE_COLUMN_COUNT);
+    }
+}
+
+static void read_pending(struct chp_load *const *loads, const PGresult *result,
+                         struct chp_arena *arena)
+{
+    for (int i = 0; i < PQntuples(result); i++) {
+        struct chp_load *load = load_of(loads, result, i);
+        struct chp_uuid id = pg__get_uuid(result, i, 1);
+        struct chp_bytes item = pg__get_bytes(result, i, 2, arena);
         const struct chp_operation *operation = decode_operation(&id, item, arena);
+        if (load->resource_result.pending == NULL) { /* its rows follow each other */
+            size_t most = (size_t)(PQntuples(result) - i);
+            most = most < load->limit ? most : load->limit;
+            load->resource_result.pending =
+                chp_arena_calloc(arena, most, sizeof *load->resource_result.pending);
+        }
         if (operation != NULL) {
             load->resource_result.pending[load->resource_result.pending_count++] =
                 (struct chp_pending_row){
                     .operation = operation,
                     .item = item,
-                    .arrival = pg__get_u64(result, i, 2),
-                    .state = get_state(result, i, 3),
-                    .run = (uint32_t)pg__get_u64(result, i, 4),
+                    .arrival = pg__get_u64(result, i, 3),
+                    .state = get_state(result, i, 4),
+                    .run = (uint32_t)pg__get_u64(result, i, 5),
                 };
         }
     }
 }
 
-static void read_key(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_keys(struct chp_load *const *loads, const PGresult *result,
+                      struct chp_arena *arena)
 {
-    load->resource_result.key_found = PQntuples(result) > 0;
-    if (load->resource_result.key_found) {
-        struct chp_bytes hash = pg__get_bytes(result, 0, 0, arena);
+    for (int i = 0; i < PQntuples(result); i++) {
+        struct chp_load *load = load_of(loads, result, i);
+        struct chp_bytes hash = pg__get_bytes(result, i, 1, arena);
         CHP_ASSERT(hash.len == CHP_SHA256_BYTES);
+        load->resource_result.key_found = true;
         memcpy(load->resource_result.key_hash.bytes, hash.data, hash.len);
-        load->resource_result.key_operation = pg__get_uuid(result, 0, 1);
+        load->resource_result.key_operation = pg__get_uuid(result, i, 2);
+        load->found = PQgetisnull(result, i, 3) == 0;
+        if (load->found) {
+            get_resource(result, i, 3, &load->resource_result.row, arena);
+        }
     }
 }
 
-static void read_busy(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_busy(struct chp_load *const *loads, const PGresult *result,
+                      struct chp_arena *arena)
 {
+    struct chp_load *load = loads[0];
     load->busy.count = (size_t)PQntuples(result);
     load->found = load->busy.count > 0;
     load->busy.ids = chp_arena_calloc(arena, load->busy.count, sizeof *load->busy.ids);
@@ -202,8 +246,10 @@ static void read_busy(struct chp_load *load, const PGresult *result, struct chp_
     }
 }
 
-static void read_operation(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_operation(struct chp_load *const *loads, const PGresult *result,
+                           struct chp_arena *arena)
 {
+    struct chp_load *load = loads[0];
     if (PQntuples(result) == 0) {
         return;
     }
@@ -237,8 +283,10 @@ static void read_execution(struct chp_execution_row *row, const PGresult *result
     row->elapsed_ms = pg__get_u64(result, i, 16);
 }
 
-static void read_executions(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_executions(struct chp_load *const *loads, const PGresult *result,
+                            struct chp_arena *arena)
 {
+    struct chp_load *load = loads[0];
     load->operation_result.execution_count = (size_t)PQntuples(result);
     load->operation_result.executions = chp_arena_calloc(
         arena, load->operation_result.execution_count, sizeof *load->operation_result.executions);
@@ -247,8 +295,10 @@ static void read_executions(struct chp_load *load, const PGresult *result, struc
     }
 }
 
-static void read_items(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_items(struct chp_load *const *loads, const PGresult *result,
+                       struct chp_arena *arena)
 {
+    struct chp_load *load = loads[0];
     load->items.count = (size_t)PQntuples(result);
     load->found = load->items.count > 0;
     load->items.rows = chp_arena_calloc(arena, load->items.count, sizeof *load->items.rows);
@@ -261,8 +311,10 @@ static void read_items(struct chp_load *load, const PGresult *result, struct chp
     }
 }
 
-static void read_events(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_events(struct chp_load *const *loads, const PGresult *result,
+                        struct chp_arena *arena)
 {
+    struct chp_load *load = loads[0];
     load->events.count = (size_t)PQntuples(result);
     load->found = load->events.count > 0;
     load->events.rows = chp_arena_calloc(arena, load->events.count, sizeof *load->events.rows);
@@ -284,12 +336,18 @@ struct sender {
     size_t part_count;
 };
 
-static void send_part(struct sender *sender, struct chp_load *load, const char *statement,
-                      const char *const *params, size_t count,
-                      void (*read)(struct chp_load *, const PGresult *, struct chp_arena *))
+static void add_part(struct sender *sender, struct chp_load *const *loads, pg_load_read_fn *read)
 {
+    sender->parts[sender->part_count++] = (struct pg_load_part){.loads = loads, .read = read};
+}
+
+static void send_part(struct sender *sender, struct chp_load *load, const char *statement,
+                      const char *const *params, size_t count, pg_load_read_fn *read)
+{
+    struct chp_load **loads = chp_arena_alloc(sender->arena, sizeof *loads);
+    loads[0] = load;
     pg__pipeline_send(sender->pipeline, statement, params, count, true);
-    sender->parts[sender->part_count++] = (struct pg_load_part){.load = load, .read = read};
+    add_part(sender, loads, read);
 }
 
 static const char *number_text(struct sender *sender, uint64_t number)
@@ -298,14 +356,67 @@ static const char *number_text(struct sender *sender, uint64_t number)
                             (unsigned long long)(number > INT64_MAX ? INT64_MAX : number));
 }
 
-static void send_resource(struct sender *sender, struct chp_load *load)
+static void add_resource(struct pg_columns *columns, const struct chp_load *load)
 {
-    const char *params[] = {load->resource, number_text(sender, load->limit)};
-    send_part(sender, load, "load_resource", params, 1, read_resource);
-    send_part(sender, load, "load_pending", params, 2, read_pending);
-    if (load->key != NULL) {
-        const char *key[] = {load->principal, load->key};
-        send_part(sender, load, "load_key", key, 2, read_key);
+    pg__add_text(columns, load->resource);
+}
+
+static void add_pending(struct pg_columns *columns, const struct chp_load *load)
+{
+    pg__add_text(columns, load->resource);
+    pg__add_u64(columns, load->limit);
+}
+
+static void add_key(struct pg_columns *columns, const struct chp_load *load)
+{
+    pg__add_text(columns, load->principal);
+    pg__add_text(columns, load->key);
+    pg__add_text(columns, load->resource);
+}
+
+static void send_together(struct sender *sender, struct chp_load *const *loads, size_t count,
+                          const char *statement,
+                          void (*add)(struct pg_columns *, const struct chp_load *),
+                          pg_load_read_fn *read)
+{
+    struct pg_columns columns = {0};
+    for (size_t i = 0; i < count; i++) {
+        add(&columns, loads[i]);
+        pg__row_end(&columns);
+    }
+    pg__pipeline_send_columns(sender->pipeline, statement, &columns);
+    pg__columns_deinit(&columns);
+    add_part(sender, loads, read);
+}
+
+/* The loads of one kind that a batch has; *count is 0 when there are none. */
+static struct chp_load **all_of(struct sender *sender, struct chp_batch *batch,
+                                enum chp_load_kind kind, size_t *count)
+{
+    struct chp_load **loads = NULL;
+    *count = 0;
+    for (size_t i = 0; i < batch->load_count; i++) {
+        if (batch->loads[i].kind == kind) {
+            if (loads == NULL) {
+                loads = chp_arena_calloc(sender->arena, batch->load_count - i, sizeof *loads);
+            }
+            loads[(*count)++] = &batch->loads[i];
+        }
+    }
+    return loads;
+}
+
+static void send_groups(struct sender *sender, struct chp_batch *batch)
+{
+    size_t count;
+    struct chp_load **loads = all_of(sender, batch, CHP_LOAD_RESOURCE, &count);
+    if (count > 0) {
+        send_together(sender, loads, count, "load_resources", add_resource, read_resources);
+        send_together(sender, loads, count, "load_pending", add_pending, read_pending);
+    }
+    loads = all_of(sender, batch, CHP_LOAD_KEY, &count);
+    if (count > 0) {
+        send_together(sender, loads, count, "load_keys", add_key, read_keys);
     }
 }
 
@@ -338,8 +449,8 @@ static void send_load(struct sender *sender, struct chp_load *load)
         send_part(sender, load, "load_self", NULL, 0, read_self);
         send_part(sender, load, "load_streams", NULL, 0, read_streams);
         break;
-    case CHP_LOAD_RESOURCE:
-        send_resource(sender, load);
+    case CHP_LOAD_RESOURCE: /* send_groups */
+    case CHP_LOAD_KEY:
         break;
     case CHP_LOAD_BUSY:
         send_part(sender, load, "load_busy", (const char *[]){load->resource, limit}, 2, read_busy);
@@ -370,6 +481,7 @@ void pg__loads_send(struct chp_batch *batch, struct pg_pipeline *pipeline,
     struct sender sender = {.pipeline = pipeline, .arena = &batch->arena};
     sender.parts = chp_arena_calloc(&batch->arena, batch->load_count * PG_LOAD_PARTS_MAX,
                                     sizeof *sender.parts);
+    send_groups(&sender, batch);
     for (size_t i = 0; i < batch->load_count; i++) {
         send_load(&sender, &batch->loads[i]);
     }

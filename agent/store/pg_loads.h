@@ -9,13 +9,16 @@
 extern const struct pg_statement pg__load_statements[];
 extern const size_t pg__load_statement_count;
 
-/* One statement's part in a load. */
+typedef void pg_load_read_fn(struct chp_load *const *loads, const PGresult *result,
+                             struct chp_arena *arena);
+
+/* One statement's part in the loads that it serves: one, or all of a kind in the batch. */
 struct pg_load_part {
-    struct chp_load *load;
-    void (*read)(struct chp_load *load, const PGresult *result, struct chp_arena *arena);
+    struct chp_load *const *loads;
+    pg_load_read_fn *read;
 };
 
-enum { PG_LOAD_PARTS_MAX = 3 }; /* of one load */
+enum { PG_LOAD_PARTS_MAX = 2 }; /* of one load */
 
 /* Sends the statements of the batch's loads; *parts, in the batch's arena, says how to read the
  * answers, in order. */

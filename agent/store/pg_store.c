@@ -63,7 +63,7 @@ static void batch_on_result(void *user, size_t index, const PGresult *result)
     if (index >= store->write_statements) {
         CHP_ASSERT(index - store->write_statements < store->part_count);
         struct pg_load_part *part = &store->parts[index - store->write_statements];
-        part->read(part->load, result, &store->batch->arena);
+        part->read(part->loads, result, &store->batch->arena);
     }
 }
 

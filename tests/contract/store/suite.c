@@ -556,8 +556,8 @@ static void assert_key(struct suite *suite, const char *principal, const char *k
                        uint8_t operation)
 {
     struct commit *commit;
-    struct chp_load asked = {.resource = "none", .principal = principal, .key = key, .limit = 1};
-    struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked);
+    struct chp_load asked = {.resource = "none", .principal = principal, .key = key};
+    struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_KEY, &asked);
     assert_false(load->found);
     assert_int_equal(load->resource_result.key_found, operation != 0);
     if (operation != 0) {
@@ -588,6 +588,51 @@ static void keys_stay_as_they_were_first_for_seven_days(void **state)
     suite_commit_ok(suite, commit);
     assert_key(suite, "alice", "k", 0);
     assert_key(suite, "alice", "other", 4);
+}
+
+static void add_load(struct commit *commit, enum chp_load_kind kind, const char *resource,
+                     const char *key)
+{
+    struct chp_load *load = chp_batch_load(&commit->batch, kind);
+    load->resource = resource;
+    load->principal = key == NULL ? NULL : "alice";
+    load->key = key;
+    load->limit = 1;
+}
+
+/* However they are sent to the database, each gets what it asked for. */
+static void loads_of_a_batch_get_their_own_rows(void **state)
+{
+    struct suite *suite = *state;
+    suite_begin(suite, 5);
+    struct commit *commit = suite_batch(suite);
+    write_key(commit, "k", 1, 1000);
+    suite_commit_ok(suite, commit);
+    commit = suite_batch(suite);
+    add_load(commit, CHP_LOAD_KEY, "web", "unknown");
+    add_load(commit, CHP_LOAD_RESOURCE, "absent", NULL);
+    add_load(commit, CHP_LOAD_KEY, "web", "k");
+    add_load(commit, CHP_LOAD_RESOURCE, "web", NULL);
+    add_load(commit, CHP_LOAD_KEY, "absent", "k");
+    add_load(commit, CHP_LOAD_RESOURCE, "web", NULL);
+    assert_int_equal(suite_commit(suite, commit), 0);
+    const struct chp_load *loads = commit->batch.loads;
+    static const bool found[] = {false, false, true, true, false, true};
+    static const bool key_found[] = {false, false, true, false, true, false};
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(loads[i].found, found[i]);
+        assert_int_equal(loads[i].resource_result.key_found, key_found[i]);
+        if (found[i]) {
+            assert_string_equal(loads[i].resource_result.row.id, "web");
+        }
+    }
+    assert_int_equal(loads[1].resource_result.pending_count, 0);
+    assert_int_equal(loads[2].resource_result.key_operation.bytes[15], 1);
+    assert_int_equal(loads[4].resource_result.key_operation.bytes[15], 1);
+    assert_int_equal(loads[3].resource_result.pending_total, 5);
+    assert_int_equal(loads[3].resource_result.pending_count, 1);
+    assert_int_equal(loads[5].resource_result.pending[0].operation->dot.n, 1);
+    suite_release(commit);
 }
 
 static void a_range_of_dots_is_read(void **state)
@@ -674,6 +719,7 @@ const struct CMUnitTest suite_tests[] = {
     TEST(streams_are_told_at_start),
     TEST(events_are_numbered_and_read_from_a_number),
     TEST(keys_stay_as_they_were_first_for_seven_days),
+    TEST(loads_of_a_batch_get_their_own_rows),
     TEST(a_range_of_dots_is_read),
     TEST(completion_is_kept),
     TEST(several_loads_in_one_batch_do_not_mix),
