@@ -325,6 +325,9 @@ void inbound__offer_all(struct inbound_messages *inbound)
     CHP_LIST_FOREACH_SAFE(&inbound->messages, link, following)
     {
         struct message *message = CHP_CONTAINER(link, struct message, link);
+        if (message->inbox == CHP_KEY_REQUEST) {
+            continue; /* submit__offer_all */
+        }
         message->waiting++; /* not to go while its items are walked */
         for (size_t i = 0; i < message->item_count; i++) {
             if (!message->items[i].settled) {
