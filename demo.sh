@@ -19,6 +19,8 @@ Three sites on this machine, each with its own RabbitMQ, PostgreSQL, application
   ./demo.sh start SITE [PART]  start it again
   ./demo.sh kill SITE [PART]   end it as a crash would (kill -9)
   ./demo.sh cut A B            cut the link between the brokers of two sites
+  ./demo.sh cut A B oneway     only what A sends to B is lost
+  ./demo.sh slow A B MS KIB    make it slow: MS ms of delay each way, KIB KiB/s (0: any rate)
   ./demo.sh heal [A B]         restore it; without sites, all links
   ./demo.sh logs SITE [PART]   the end of the logs; on a terminal, follow them
 
@@ -233,7 +235,7 @@ export_environment() {
 }
 
 status() {
-    local site part file state pid started_at all=0
+    local site part how file state pid started_at all=0
     printf '%-8s %-12s %-9s %8s  %s\n' SITE PART STATE PID ADDRESS
     for site in "${sites[@]}"; do
         for part in "${parts[@]}"; do
@@ -251,17 +253,17 @@ status() {
     done
     process_runs "$demo/relay.pid" || { all=1 && say "The relay between the brokers does not run."; }
     if [[ -s $demo/cuts ]]; then
-        while read -r site part; do
-            say "The link between $site and $part is cut."
+        while read -r site part how; do
+            say "The link between $site and $part is ${how:-cut}."
         done <"$demo/cuts"
     fi
     return "$all"
 }
 
-# The pairs that are cut, without the given one.
+# The pairs that are not whole, without the given one.
 cuts_without() { # A B
     if [[ -f $demo/cuts ]]; then
-        grep -vxF -e "$1 $2" -e "$2 $1" "$demo/cuts" || true
+        grep -vE "^($1 $2|$2 $1)( |\$)" "$demo/cuts" || true
     fi
 }
 
@@ -269,15 +271,29 @@ need_started() {
     [[ -n ${ports[epmd]:-} ]] || refuse "the sites have never been started: run ./demo.sh"
 }
 
-verb_cut() {
-    local a
-    [[ $# -eq 2 ]] || refuse "cut needs two sites"
+# Sets the variables `a` and `site` to the two sites that the user means.
+pair_named() { # A B
     site_named "$1"
     a=$site
     site_named "$2"
-    [[ $a != "$site" ]] || refuse "cut needs two different sites"
-    { cuts_without "$a" "$site" && echo "$a $site"; } | cuts_apply
-    say "The link between $a and $site is cut."
+    [[ $a != "$site" ]] || refuse "two different sites are needed"
+}
+
+verb_cut() {
+    local a how=${3:-}
+    [[ $# -eq 2 || ($# -eq 3 && $how == oneway) ]] || refuse "cut needs two sites, and takes 'oneway' after them"
+    pair_named "$1" "$2"
+    { cuts_without "$a" "$site" && echo "$a $site${how:+ $how}"; } | cuts_apply
+    say "The link between $a and $site is cut${how:+ one way: nothing from $a reaches $site}."
+}
+
+verb_slow() {
+    local a
+    [[ $# -eq 4 && $3 =~ ^[0-9]{1,6}$ && $4 =~ ^[0-9]{1,6}$ ]] ||
+        refuse "slow needs two sites, a delay in ms and a rate in KiB/s"
+    pair_named "$1" "$2"
+    { cuts_without "$a" "$site" && echo "$a $site slow $3 $4"; } | cuts_apply
+    say "The link between $a and $site is slow: $3 ms each way, $4 KiB/s."
 }
 
 verb_heal() {
@@ -288,9 +304,7 @@ verb_heal() {
         return
     fi
     [[ $# -eq 2 ]] || refuse "heal needs two sites, or none for all"
-    site_named "$1"
-    a=$site
-    site_named "$2"
+    pair_named "$1" "$2"
     cuts_without "$a" "$site" | cuts_apply
     say "The link between $a and $site is whole."
 }
@@ -371,7 +385,7 @@ main() {
             printf 'export %s=%q\n' "$name" "$value"
         done
         ;;
-    cut | heal)
+    cut | slow | heal)
         lock
         need_started
         "verb_$verb" "$@"

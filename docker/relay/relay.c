@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
- * The wire between the demo's brokers, which can be cut.
+ * The wire between the demo's brokers, which can be cut, cut one way, and slow.
  *
  * Every shovel connects to the broker of another site through a port of this relay. Cutting two
  * sites stops both directions, whichever side opened the connection: connections that are open are
  * held (no byte passes, nothing is closed, as on a network that drops packets) and new ones are
- * refused at once. Healing lets held connections go on, or drops them when they were held for
- * longer than HOLD_MAX_S, since by then both ends have given them up.
+ * refused at once. Cut one way, the bytes of the other direction go on passing, and connections
+ * are refused, since they need both. Healing lets held connections go on, or drops them when they
+ * were held for longer than HOLD_MAX_S, since by then both ends have given them up. On a slow link
+ * every byte waits for its turn at the link's rate, and then for the delay.
  *
  * Usage: cheops-relay LINKS CUTS APPLIED
  *   LINKS    file with lines "FROM TO LISTEN_PORT TARGET_PORT", read once; all on 127.0.0.1
- *   CUTS     file with lines "A B": pairs that are cut; read at start and on SIGHUP, may be absent
+ *   CUTS     file with one line for each pair that is not whole; read at start and on SIGHUP, may
+ *            be absent:
+ *              A B                          cut
+ *              A B oneway                   nothing that A sends reaches B
+ *              A B slow DELAY_MS KIB_PER_S  both ways; 0 KIB_PER_S: any rate
  *   APPLIED  is replaced by a copy of CUTS once it has effect, so that a script can wait for it
  *
- * Rejected: firewall rules (need root, and touch the machine); a command socket (the path of a unix
- * socket is bounded to 107 bytes, a checkout's is not, and state in a file survives the relay).
+ * Rejected: firewall rules and traffic control (need root, and touch the machine); a command socket
+ * (the path of a unix socket is bounded to 107 bytes, a checkout's is not, and state in a file
+ * survives the relay).
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -24,6 +31,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,12 +50,31 @@ enum {
 
 struct link;
 
-/* One connection: the side that opened it and the side towards the target. */
+/* Bytes that wait on a slow link. */
+struct chunk {
+    struct evbuffer *bytes;
+    uint64_t due_us;
+    struct chunk *next;
+};
+
+/* One connection: the side that opened it and the side towards the target. Direction 0 of a pair
+ * and of its link is from side 0 to side 1, direction 1 the other one. */
 struct pair {
     struct link *link;
     struct bufferevent *sides[2];
-    bool ended; /* one side has closed: go when the other has got everything */
+    struct chunk *first[2]; /* of each direction */
+    struct chunk *last[2];
+    size_t waiting_bytes[2];
+    struct event *timer; /* the next chunk is due */
+    int ended;           /* the side that has closed: go when the other has got everything; or -1 */
     struct pair *next;
+};
+
+/* How a link is. */
+struct condition {
+    bool blocked[2];
+    unsigned delay_ms;
+    unsigned kib_per_s; /* 0: any rate */
 };
 
 struct link {
@@ -58,8 +85,9 @@ struct link {
     struct evconnlistener *listener;
     struct pair *pairs;
     unsigned pair_count;
-    bool cut;
-    time_t cut_since;
+    struct condition condition;
+    time_t blocked_since;
+    uint64_t free_us[2]; /* when a slow direction has passed on all that it was given */
     struct relay *relay;
 };
 
@@ -71,12 +99,23 @@ struct relay {
     const char *applied_path;
 };
 
-static time_t now_s(void)
+static uint64_t now_us(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static time_t now_s(void)
+{
+    return (time_t)(now_us() / 1000000);
+}
+
+static void chunk_free(struct chunk *chunk)
+{
+    evbuffer_free(chunk->bytes);
+    free(chunk);
 }
 
 static void pair_free(struct pair *pair)
@@ -89,26 +128,127 @@ static void pair_free(struct pair *pair)
     *place = pair->next;
     pair->link->pair_count--;
     for (int i = 0; i < 2; i++) {
+        while (pair->first[i] != NULL) {
+            struct chunk *chunk = pair->first[i];
+            pair->first[i] = chunk->next;
+            chunk_free(chunk);
+        }
         bufferevent_free(pair->sides[i]);
     }
+    event_free(pair->timer);
     free(pair);
 }
 
-static struct bufferevent *other_side(const struct pair *pair, const struct bufferevent *side)
+static int side_index(const struct pair *pair, const struct bufferevent *side)
 {
-    return pair->sides[pair->sides[0] == side];
+    return pair->sides[1] == side;
+}
+
+/* What was read in a direction and has not been written. */
+static size_t pair_unwritten(const struct pair *pair, int direction)
+{
+    return pair->waiting_bytes[direction] +
+           evbuffer_get_length(bufferevent_get_output(pair->sides[!direction]));
+}
+
+/* Reads where the other side takes it, writes where the link lets it. */
+static void pair_update(struct pair *pair)
+{
+    for (int i = 0; i < 2; i++) {
+        bool blocked = pair->link->condition.blocked[i];
+        if (!blocked && pair->ended < 0 && pair_unwritten(pair, i) < BUFFER_MAX_BYTES) {
+            bufferevent_enable(pair->sides[i], EV_READ);
+        } else {
+            bufferevent_disable(pair->sides[i], EV_READ);
+        }
+        if (blocked || pair->ended == !i) {
+            bufferevent_disable(pair->sides[!i], EV_WRITE);
+        } else {
+            bufferevent_enable(pair->sides[!i], EV_WRITE);
+        }
+    }
+}
+
+/* Puts what was read in a direction behind what waits there already. */
+static void pair_delay(struct pair *pair, int direction, struct evbuffer *bytes)
+{
+    struct link *link = pair->link;
+    const struct condition *condition = &link->condition;
+    struct chunk *chunk = calloc(1, sizeof(*chunk));
+    uint64_t now = now_us();
+    size_t len = evbuffer_get_length(bytes);
+
+    if (chunk == NULL || (chunk->bytes = evbuffer_new()) == NULL) {
+        abort(); /* out of memory */
+    }
+    evbuffer_add_buffer(chunk->bytes, bytes);
+    if (link->free_us[direction] < now) {
+        link->free_us[direction] = now;
+    }
+    if (condition->kib_per_s != 0) {
+        link->free_us[direction] += len * 1000000 / ((uint64_t)condition->kib_per_s * 1024);
+    }
+    chunk->due_us = link->free_us[direction] + (uint64_t)condition->delay_ms * 1000;
+    if (pair->last[direction] != NULL && chunk->due_us < pair->last[direction]->due_us) {
+        chunk->due_us = pair->last[direction]->due_us; /* the link was slower before */
+    }
+    *(pair->last[direction] == NULL ? &pair->first[direction] : &pair->last[direction]->next) =
+        chunk;
+    pair->last[direction] = chunk;
+    pair->waiting_bytes[direction] += len;
+}
+
+/* Passes on what is due, and sets the timer for what is not. */
+static void pair_release(struct pair *pair)
+{
+    uint64_t now = now_us();
+    uint64_t next_us = UINT64_MAX;
+
+    for (int i = 0; i < 2; i++) {
+        while (pair->first[i] != NULL && pair->first[i]->due_us <= now) {
+            struct chunk *chunk = pair->first[i];
+            pair->waiting_bytes[i] -= evbuffer_get_length(chunk->bytes);
+            evbuffer_add_buffer(bufferevent_get_output(pair->sides[!i]), chunk->bytes);
+            pair->first[i] = chunk->next;
+            pair->last[i] = chunk->next == NULL ? NULL : pair->last[i];
+            chunk_free(chunk);
+        }
+        if (pair->first[i] != NULL && pair->first[i]->due_us < next_us) {
+            next_us = pair->first[i]->due_us;
+        }
+    }
+    if (next_us != UINT64_MAX) {
+        struct timeval wait = {.tv_sec = (time_t)((next_us - now) / 1000000),
+                               .tv_usec = (suseconds_t)((next_us - now) % 1000000)};
+        evtimer_add(pair->timer, &wait);
+    }
+}
+
+static void pair_on_due(evutil_socket_t fd, short what, void *user)
+{
+    struct pair *pair = user;
+
+    (void)fd;
+    (void)what;
+    pair_release(pair);
+    pair_update(pair);
 }
 
 /* Passes on what has arrived; stops reading while the other side does not take it. */
 static void pair_on_readable(struct bufferevent *side, void *user)
 {
     struct pair *pair = user;
-    struct bufferevent *other = other_side(pair, side);
+    int direction = side_index(pair, side);
+    const struct condition *condition = &pair->link->condition;
 
-    evbuffer_add_buffer(bufferevent_get_output(other), bufferevent_get_input(side));
-    if (evbuffer_get_length(bufferevent_get_output(other)) >= BUFFER_MAX_BYTES) {
-        bufferevent_disable(side, EV_READ);
+    if (condition->delay_ms == 0 && condition->kib_per_s == 0 && pair->first[direction] == NULL) {
+        evbuffer_add_buffer(bufferevent_get_output(pair->sides[!direction]),
+                            bufferevent_get_input(side));
+    } else {
+        pair_delay(pair, direction, bufferevent_get_input(side));
+        pair_release(pair);
     }
+    pair_update(pair);
 }
 
 /* The output of side went below its low watermark. */
@@ -116,30 +256,28 @@ static void pair_on_drained(struct bufferevent *side, void *user)
 {
     struct pair *pair = user;
 
-    if (!pair->ended) {
-        bufferevent_enable(other_side(pair, side), EV_READ);
-    } else if (evbuffer_get_length(bufferevent_get_output(side)) == 0) {
+    if (pair->ended >= 0 && pair_unwritten(pair, !side_index(pair, side)) == 0) {
         pair_free(pair);
+    } else {
+        pair_update(pair);
     }
 }
 
 static void pair_on_event(struct bufferevent *side, short what, void *user)
 {
     struct pair *pair = user;
-    struct bufferevent *other = other_side(pair, side);
+    int direction = side_index(pair, side);
 
     if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) == 0) {
         return;
     }
-    if (pair->ended || (what & BEV_EVENT_ERROR) != 0 ||
-        evbuffer_get_length(bufferevent_get_output(other)) == 0) {
+    if (pair->ended >= 0 || (what & BEV_EVENT_ERROR) != 0 || pair_unwritten(pair, direction) == 0) {
         pair_free(pair);
         return;
     }
-    pair->ended = true;
-    bufferevent_disable(side, EV_READ | EV_WRITE);
-    bufferevent_disable(other, EV_READ);
-    bufferevent_setwatermark(other, EV_WRITE, 0, 0);
+    pair->ended = direction;
+    bufferevent_setwatermark(pair->sides[!direction], EV_WRITE, 0, 0);
+    pair_update(pair);
 }
 
 static struct sockaddr_in loopback(unsigned port)
@@ -164,9 +302,11 @@ static void link_on_connection(struct evconnlistener *listener, evutil_socket_t 
         return;
     }
     pair->link = link;
+    pair->ended = -1;
     pair->sides[0] = bufferevent_socket_new(link->relay->base, fd, BEV_OPT_CLOSE_ON_FREE);
     pair->sides[1] = bufferevent_socket_new(link->relay->base, -1, BEV_OPT_CLOSE_ON_FREE);
-    if (pair->sides[0] == NULL || pair->sides[1] == NULL) {
+    pair->timer = evtimer_new(link->relay->base, pair_on_due, pair);
+    if (pair->sides[0] == NULL || pair->sides[1] == NULL || pair->timer == NULL) {
         abort(); /* out of memory */
     }
     pair->next = link->pairs;
@@ -175,67 +315,67 @@ static void link_on_connection(struct evconnlistener *listener, evutil_socket_t 
     for (int i = 0; i < 2; i++) {
         bufferevent_setcb(pair->sides[i], pair_on_readable, pair_on_drained, pair_on_event, pair);
         bufferevent_setwatermark(pair->sides[i], EV_WRITE, BUFFER_MAX_BYTES / 2, 0);
-        bufferevent_enable(pair->sides[i], EV_READ | EV_WRITE);
     }
+    pair_update(pair);
     if (bufferevent_socket_connect(pair->sides[1], (struct sockaddr *)&target, sizeof(target)) !=
         0) {
         pair_free(pair);
     }
 }
 
-static void pair_hold(struct pair *pair)
+static bool is_same(const struct condition *a, const struct condition *b)
 {
-    for (int i = 0; i < 2; i++) {
-        bufferevent_disable(pair->sides[i], EV_READ | EV_WRITE);
-    }
+    return a->blocked[0] == b->blocked[0] && a->blocked[1] == b->blocked[1] &&
+           a->delay_ms == b->delay_ms && a->kib_per_s == b->kib_per_s;
 }
 
-static void pair_go_on(struct pair *pair)
+static bool is_blocked(const struct condition *condition)
 {
-    for (int i = 0; i < 2; i++) {
-        bufferevent_enable(pair->sides[i], EV_WRITE);
-        if (!pair->ended && evbuffer_get_length(bufferevent_get_output(
-                                other_side(pair, pair->sides[i]))) < BUFFER_MAX_BYTES) {
-            bufferevent_enable(pair->sides[i], EV_READ);
-        }
-    }
+    return condition->blocked[0] || condition->blocked[1];
 }
 
 /* On Linux a listening socket that is shut down keeps its port and refuses connections until it
  * listens again. */
-static void link_cut(struct link *link)
+static void link_refuse(struct link *link)
 {
-    link->cut = true;
-    link->cut_since = now_s();
+    link->blocked_since = now_s();
     evconnlistener_disable(link->listener);
     shutdown(evconnlistener_get_fd(link->listener), SHUT_RDWR);
-    for (struct pair *pair = link->pairs; pair != NULL; pair = pair->next) {
-        pair_hold(pair);
-    }
-    fprintf(stderr, "cut from=%s to=%s held=%u\n", link->from, link->to, link->pair_count);
 }
 
-static void link_heal(struct link *link)
+static void link_listen(struct link *link)
 {
-    bool drop = now_s() - link->cut_since > HOLD_MAX_S;
-    struct pair *next = NULL;
-
-    link->cut = false;
-    fprintf(stderr, "healed from=%s to=%s held=%u dropped=%s\n", link->from, link->to,
-            link->pair_count, drop ? "yes" : "no");
-    for (struct pair *pair = link->pairs; pair != NULL; pair = next) {
-        next = pair->next;
-        if (drop) {
-            pair_free(pair);
-        } else {
-            pair_go_on(pair);
-        }
-    }
     if (listen(evconnlistener_get_fd(link->listener), SOMAXCONN) != 0) {
         perror("listen");
         abort(); /* the port is ours: cannot happen */
     }
     evconnlistener_enable(link->listener);
+}
+
+static void link_set(struct link *link, const struct condition *condition)
+{
+    bool was = is_blocked(&link->condition);
+    bool is = is_blocked(condition);
+    bool drop = was && !is && now_s() - link->blocked_since > HOLD_MAX_S;
+    struct pair *next = NULL;
+
+    link->condition = *condition;
+    fprintf(stderr, "link from=%s to=%s cut=%d,%d delay_ms=%u kib_per_s=%u held=%u dropped=%s\n",
+            link->from, link->to, condition->blocked[0], condition->blocked[1], condition->delay_ms,
+            condition->kib_per_s, link->pair_count, drop ? "yes" : "no");
+    for (struct pair *pair = link->pairs; pair != NULL; pair = next) {
+        next = pair->next;
+        if (drop) {
+            pair_free(pair);
+        } else {
+            pair_update(pair);
+        }
+    }
+    if (is && !was) {
+        link_refuse(link);
+    } else if (was && !is) {
+        link_listen(link);
+    }
 }
 
 /* Content of a file as text; empty when there is none or it is longer than bytes allow. */
@@ -251,19 +391,46 @@ static void file_read(const char *path, char *text, size_t bytes)
     text[len] = '\0';
 }
 
-static bool cuts_have(const char *cuts, const char *a, const char *b)
+/* Whether the two names of a line are a link's, either way round. */
+static bool is_of(const struct link *link, const char *a, const char *b, bool *reversed)
 {
-    char first[NAME_BYTES];
-    char second[NAME_BYTES];
-    int used = 0;
+    *reversed = strcmp(link->from, b) == 0 && strcmp(link->to, a) == 0;
+    return *reversed || (strcmp(link->from, a) == 0 && strcmp(link->to, b) == 0);
+}
 
-    for (; sscanf(cuts, "%100s %100s%n", first, second, &used) == 2; cuts += used) {
-        if ((strcmp(first, a) == 0 && strcmp(second, b) == 0) ||
-            (strcmp(first, b) == 0 && strcmp(second, a) == 0)) {
-            return true;
+/* What the lines say of a link; one that cannot be read is told and left out. */
+static struct condition condition_of(const struct link *link, const char *cuts)
+{
+    struct condition condition = {0};
+
+    for (const char *line = cuts; *line != '\0';
+         line += strcspn(line, "\n"), line += *line == '\n') {
+        char text[512];
+        char a[NAME_BYTES];
+        char b[NAME_BYTES];
+        char verb[8];
+        bool reversed = false;
+        unsigned delay_ms = 0;
+        unsigned kib_per_s = 0;
+
+        (void)snprintf(text, sizeof(text), "%.*s", (int)strcspn(line, "\n"), line);
+        /* NOLINTNEXTLINE(cert-err34-c): what is too big is a link as slow as any */
+        int words = sscanf(text, "%100s %100s %7s %u %u", a, b, verb, &delay_ms, &kib_per_s);
+        if (words < 2 || !is_of(link, a, b, &reversed)) {
+            continue;
+        }
+        if (words == 2) {
+            condition.blocked[0] = condition.blocked[1] = true;
+        } else if (words == 3 && strcmp(verb, "oneway") == 0) {
+            condition.blocked[reversed] = true;
+        } else if (words == 5 && strcmp(verb, "slow") == 0) {
+            condition.delay_ms = delay_ms;
+            condition.kib_per_s = kib_per_s;
+        } else {
+            fprintf(stderr, "not understood line=\"%s\"\n", text);
         }
     }
-    return false;
+    return condition;
 }
 
 static void relay_tell(const struct relay *relay, const char *cuts)
@@ -297,12 +464,10 @@ static void relay_apply(struct relay *relay)
     file_read(relay->cuts_path, cuts, CUTS_MAX_BYTES);
     for (size_t i = 0; i < relay->link_count; i++) {
         struct link *link = &relay->links[i];
-        bool cut = cuts_have(cuts, link->from, link->to);
+        struct condition condition = condition_of(link, cuts);
 
-        if (cut && !link->cut) {
-            link_cut(link);
-        } else if (!cut && link->cut) {
-            link_heal(link);
+        if (!is_same(&condition, &link->condition)) {
+            link_set(link, &condition);
         }
     }
     relay_tell(relay, cuts);
