@@ -63,10 +63,11 @@ class Testbed:
 
     # --- the sites ---
 
-    def start(self):
-        self.demo("stop", check=False)
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
+    def start(self, anew=True):
+        if anew:
+            self.demo("stop", check=False)
+            shutil.rmtree(self.directory, ignore_errors=True)
+            self.directory.mkdir(parents=True)
         self.demo("start", seconds=240)
         for line in self.demo("env").splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
