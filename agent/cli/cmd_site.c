@@ -1,6 +1,47 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 #include "cli/table.h"
 
+static const char *mark_of(struct cli *cli, const json_t *site, const char *direction,
+                           const char *key)
+{
+    return cli__number(cli, json_object_get(json_object_get(site, "marks"), direction), key);
+}
+
+/* A line for each stream: to the site, what it has committed and what was published and made; from
+ * it, what is committed here. */
+static void print_streams(struct cli *cli, const json_t *sites)
+{
+    struct cli_table table;
+    cli__table_init(&table, cli, "SITE|STREAM|>ARRIVED|>SENT|>MADE|>WAITING|>IN MESSAGES|>TAKEN");
+    size_t rows = 0;
+    size_t i;
+    json_t *site;
+    json_array_foreach((json_t *)(uintptr_t)sites, i, site)
+    {
+        size_t k;
+        json_t *stream;
+        json_array_foreach(json_object_get(site, "streams"), k, stream)
+        {
+            const char *key = cli__text(stream, "key");
+            json_int_t waiting = json_integer_value(json_object_get(stream, "last")) -
+                                 json_integer_value(json_object_get(stream, "mark"));
+            cli__table_add(&table, cli__text(site, "site"));
+            cli__table_add(&table, key);
+            cli__table_add(&table, cli__number(cli, stream, "mark"));
+            cli__table_add(&table, cli__number(cli, stream, "sent"));
+            cli__table_add(&table, cli__number(cli, stream, "last"));
+            cli__table_add(&table, chp_arena_printf(&cli->arena, "%lld", (long long)waiting));
+            cli__table_add(&table, cli__number(cli, stream, "messages"));
+            cli__table_add(&table, key == NULL ? NULL : mark_of(cli, site, "in", key));
+            rows++;
+        }
+    }
+    if (rows > 0) {
+        (void)printf("\n");
+        cli__table_print(&table);
+    }
+}
+
 int cli__cmd_site_list(struct cli *cli)
 {
     json_t *list = NULL;
@@ -31,6 +72,7 @@ int cli__cmd_site_list(struct cli *cli)
             cli__table_add(&table, cli__text(site, "software"));
         }
         cli__table_print(&table);
+        print_streams(cli, sites);
     }
     json_decref(list);
     return exit_code;

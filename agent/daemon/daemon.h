@@ -140,6 +140,10 @@ int sender__control(struct chp_agent *agent, const char *site, enum chp_key key,
 int sender__control_bytes(struct chp_agent *agent, const char *site, enum chp_key key,
                           struct chp_bytes item, uint64_t expiration_ms);
 void sender__beats(struct chp_agent *agent);
+/* [{"key", "mark", "last", "sent", "messages"}] of the streams to site: new reference. */
+json_t *sender__streams(struct sender *sender, const char *site);
+/* For how long nothing has moved of what waits for site. */
+uint64_t sender__still_ms(struct sender *sender, const char *site);
 
 /* inbound.c: messages from the queues, until they are acked */
 struct inbound_messages *inbound__new(struct chp_agent *agent);
@@ -208,10 +212,12 @@ void shows__forget(struct shows *shows, const void *user);
 void shows__on_show(struct shows *shows, const char *from, const struct chp_show *show);
 void shows__on_answer(struct shows *shows, const char *from, const struct chp_answer *answer);
 
+/* doctor.c: port/agent.h */
+json_t *doctor__check(struct chp_agent *agent, const struct chp_doctor_facts *facts);
+
 /* agent_port.c, report.c */
 extern const struct chp_agent_vtable agent_port__vtable;
 json_t *report__sites(struct chp_agent *agent);
-json_t *report__doctor(struct chp_agent *agent);
 json_t *report__scope(struct chp_agent *agent, const char *text, struct chp_error *error);
 int report__ready(struct chp_agent *agent, struct chp_error *error);
 

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* What the agent tells of itself: its sites, what is wrong and what to do, what a scope means here.
- */
+/* What the agent tells of itself: its sites, whether it is ready, what a scope means here. */
 #include "daemon/daemon.h"
 #include "wire/version.h"
-
-#include "store/pg_store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +35,7 @@ static json_t *self_row(const struct chp_agent *agent)
     json_object_set_new(row, "clock_offset_ms", json_integer(0));
     json_object_set_new(row, "version", json_integer(CHP_WIRE_VERSION));
     json_object_set_new(row, "software", json_string(CHEOPS_VERSION));
+    json_object_set_new(row, "streams", json_array());
     return row;
 }
 
@@ -68,98 +66,10 @@ json_t *report__sites(struct chp_agent *agent)
         json_object_set_new(row, "version",
                             view.version_max == 0 ? json_null() : json_integer(view.version_max));
         json_object_set_new(row, "software", optional_string(view.software));
+        json_object_set_new(row, "streams", sender__streams(agent->sender, site->name));
         json_array_append_new(rows, row);
     }
     return rows;
-}
-
-static void add_check(json_t *checks, const char *check, bool ok, const char *detail,
-                      const char *advice)
-{
-    json_t *row = json_object();
-    json_object_set_new(row, "check", json_string(check));
-    json_object_set_new(row, "ok", json_boolean(ok));
-    json_object_set_new(row, "detail", json_string(detail));
-    json_object_set_new(row, "advice", ok ? json_null() : json_string(advice));
-    json_array_append_new(checks, row);
-}
-
-static void check_links(struct chp_agent *agent, json_t *checks)
-{
-    struct chp_peer_view view;
-    for (size_t i = 0; agent->engine != NULL && chp_engine_peer(agent->engine, i, &view); i++) {
-        char name[CHP_SITE_MAX_BYTES + 16];
-        char detail[256];
-        (void)snprintf(name, sizeof name, "link %s", view.site);
-        if (view.up) {
-            (void)snprintf(detail, sizeof detail, "up, round trip %.1f ms",
-                           (double)view.round_trip_us / 1000);
-        } else {
-            (void)snprintf(detail, sizeof detail, "%s",
-                           view.state_known ? "no heartbeat within down_after" : "not heard yet");
-        }
-        add_check(
-            checks, name, view.up, detail,
-            "see whether that site's broker and agent run, and whether this broker's shovels to it "
-            "do: rabbitmqctl list_parameters, or the broker's log");
-    }
-}
-
-static void check_clock(struct chp_agent *agent, json_t *checks)
-{
-    struct chp_now now = turn__now();
-    bool suspect = agent->engine != NULL && chp_engine_clock_suspect(agent->engine, &now);
-    int64_t largest = 0;
-    struct chp_peer_view view;
-    for (size_t i = 0; agent->engine != NULL && chp_engine_peer(agent->engine, i, &view); i++) {
-        if (view.up && llabs(view.clock_offset_ms) > llabs(largest)) {
-            largest = view.clock_offset_ms;
-        }
-    }
-    bool far = (uint64_t)llabs(largest) > agent->config->agent.max_skew_ms;
-    char detail[128];
-    (void)snprintf(detail, sizeof detail, "%s, largest offset to a site that is up %lld ms",
-                   suspect ? "not trusted: it leads what other sites confirm" : "trusted",
-                   (long long)largest);
-    add_check(checks, "clock", !suspect && !far, detail,
-              "set the clock of this site, or of the one it differs from, by NTP");
-}
-
-static void check_policy(struct chp_agent *agent, json_t *checks)
-{
-    const struct chp_config *config = agent->policy;
-    char detail[160];
-    bool commands = config->shell.allow.count > 0;
-    bool usable = commands || config->service_count > 0;
-    (void)snprintf(detail, sizeof detail, "%zu entries in [shell] allow, %zu services",
-                   config->shell.allow.count, config->service_count);
-    add_check(checks, "policy", usable, detail,
-              "nothing may run at this site: list commands in [shell] allow or services in "
-              "[service.NAME]");
-}
-
-json_t *report__doctor(struct chp_agent *agent)
-{
-    json_t *checks = json_array();
-    bool broker_up = agent->broker != NULL && chp_broker_up(agent->broker);
-    bool store_up = agent->store != NULL && chp_store_up(agent->store);
-    char detail[64];
-    add_check(
-        checks, "broker", broker_up && !agent->broker_blocked,
-        !broker_up              ? agent->broker_problem
-        : agent->broker_blocked ? "blocked by its memory or disk alarm: nothing leaves this site"
-                                : "connected, topology declared",
-        broker_up ? "free memory or disk on the broker's host"
-                  : "start RabbitMQ, and check [broker] uri; operations run locally meanwhile");
-    add_check(checks, "database", store_up, store_up ? "connected" : agent->store_problem,
-              "start PostgreSQL, and check [database] dsn; nothing is accepted meanwhile");
-    (void)snprintf(detail, sizeof detail, "version %u", chp_pg_schema_version());
-    add_check(checks, "schema", agent->store != NULL,
-              agent->store != NULL ? detail : "not applied yet", "run cheops-agent migrate");
-    check_links(agent, checks);
-    check_clock(agent, checks);
-    check_policy(agent, checks);
-    return checks;
 }
 
 int report__ready(struct chp_agent *agent, struct chp_error *error)

@@ -53,6 +53,7 @@ struct out_stream {
     bool loading;
     bool reload; /* what is being loaded is no longer what is needed */
     struct chp_list on_way;
+    uint64_t mark_us;  /* the mark moved, or something was put into a stream that had nothing */
     uint64_t moved_us; /* the mark moved, or something was sent on an idle stream */
     uint64_t probe_us; /* wait before the next probe */
     struct chp_backoff probe;
@@ -176,7 +177,7 @@ void sender__started(struct sender *sender, const char *site, enum chp_key key, 
     stream->started = true;
     stream->last = last;
     stream->sent = stream->mark = stream->ready_last = mark;
-    stream->moved_us = chp_clock_mono_us();
+    stream->moved_us = stream->mark_us = chp_clock_mono_us();
 }
 
 void sender__item(struct sender *sender, const char *site, enum chp_key key, uint64_t number,
@@ -185,6 +186,9 @@ void sender__item(struct sender *sender, const char *site, enum chp_key key, uin
     struct out_stream *stream = find(sender, site, key);
     CHP_ASSERT(stream != NULL);
     CHP_ASSERT(number > stream->last);
+    if (!stream->started || stream->mark == stream->last) {
+        stream->mark_us = chp_clock_mono_us();
+    }
     stream->started = true;
     stream->last = number;
     if (number == stream->ready_last + 1 && !stream->loading &&
@@ -206,7 +210,7 @@ void sender__mark(struct sender *sender, const char *site, enum chp_key key, uin
         return;
     }
     stream->mark = mark;
-    stream->moved_us = chp_clock_mono_us();
+    stream->moved_us = stream->mark_us = chp_clock_mono_us();
     probe_anew(stream);
     chp_backoff_reset(&stream->retry);
     CHP_LIST_FOREACH_SAFE(&stream->on_way, link, following)
@@ -463,6 +467,37 @@ void sender__tick(struct sender *sender)
         probe(sender, &sender->sites[i].streams[1], now_us);
     }
     sender__pump(sender);
+}
+
+json_t *sender__streams(struct sender *sender, const char *site)
+{
+    json_t *rows = json_array();
+    for (size_t k = 0; k < 2; k++) {
+        const struct out_stream *stream = find(sender, site, stream_keys[k]);
+        size_t messages = 0;
+        CHP_LIST_FOREACH_SAFE(&stream->on_way, link, following)
+        {
+            messages++;
+        }
+        json_array_append_new(
+            rows, json_pack("{s:s, s:I, s:I, s:I, s:I}", "key", chp_key_name(stream->key), "mark",
+                            (json_int_t)stream->mark, "sent", (json_int_t)stream->sent, "last",
+                            (json_int_t)stream->last, "messages", (json_int_t)messages));
+    }
+    return rows;
+}
+
+uint64_t sender__still_ms(struct sender *sender, const char *site)
+{
+    uint64_t now_us = chp_clock_mono_us();
+    uint64_t still_us = 0;
+    for (size_t k = 0; k < 2; k++) {
+        const struct out_stream *stream = find(sender, site, stream_keys[k]);
+        if (stream->started && stream->mark < stream->last && now_us - stream->mark_us > still_us) {
+            still_us = now_us - stream->mark_us;
+        }
+    }
+    return still_us / 1000;
 }
 
 int sender__control_bytes(struct chp_agent *agent, const char *site, enum chp_key key,

@@ -281,3 +281,29 @@ size_t chp_engine_resource_count(const struct chp_engine *engine)
 {
     return chp_map_count(engine->resources);
 }
+
+size_t chp_engine_in_doubt(const struct chp_engine *engine, struct chp_doubt_view *views,
+                           size_t max)
+{
+    size_t count = 0;
+    void *value;
+    for (const void *at = NULL; (value = chp_map_next(engine->resources, &at, NULL)) != NULL;) {
+        const struct pending *running = ((const struct resource *)value)->running;
+        if (running != NULL && running->state == CHP_STATE_IN_DOUBT && count++ < max) {
+            views[count - 1].operation = running->operation->id;
+            views[count - 1].site = engine->config.site;
+        }
+    }
+    for (const void *at = NULL; (value = chp_map_next(engine->tracked, &at, NULL)) != NULL;) {
+        const struct tracked *tracked = value;
+        for (size_t i = 0; i < tracked->member_count; i++) {
+            const struct member_progress *member = &tracked->members[i];
+            if (member->state == CHP_STATE_IN_DOUBT &&
+                strcmp(member->site, engine->config.site) != 0 && count++ < max) {
+                views[count - 1].operation = tracked->id;
+                views[count - 1].site = member->site;
+            }
+        }
+    }
+    return count;
+}

@@ -213,6 +213,14 @@ void chp_engine_beat(const struct chp_engine *engine, const char *site, const st
 /* The wire version to speak with site: the highest that both do (CHP_WIRE_VERSION_MIN until a beat
  * of it was heard); 0 when there is none. */
 uint32_t chp_engine_version(const struct chp_engine *engine, const char *site);
+/* Executions in doubt: those that hold back their resource here, and those of this origin's
+ * operations that other sites told of. Fills up to max, returns how many there are. */
+struct chp_doubt_view {
+    struct chp_uuid operation;
+    const char *site;
+};
+size_t chp_engine_in_doubt(const struct chp_engine *engine, struct chp_doubt_view *views,
+                           size_t max);
 uint64_t chp_engine_incarnation(const struct chp_engine *engine);
 size_t chp_engine_resource_count(const struct chp_engine *engine);
 /* True when the clock of this site leads what the peers confirm by more than max_skew. */

@@ -38,20 +38,6 @@ void gateway__openapi(struct gateway_exchange *exchange)
                         gateway__openapi_json_bytes);
 }
 
-void gateway__doctor(struct gateway_exchange *exchange)
-{
-    struct chp_agent_port *port = &exchange->door->port;
-    json_t *checks = port->vtable->doctor(port->agent);
-    bool ok = true;
-    size_t i;
-    json_t *check;
-    json_array_foreach(checks, i, check)
-    {
-        ok = ok && json_is_true(json_object_get(check, "ok"));
-    }
-    gateway__reply_json(exchange, 200, json_pack("{s:b, s:o}", "ok", (int)ok, "checks", checks));
-}
-
 static void status_on_answer(void *user, int code, const char *text, const struct chp_error *error)
 {
     struct gateway_exchange *exchange = gateway__exchange_of(user);

@@ -37,6 +37,12 @@ typedef void chp_event_fn(void *user, uint64_t number, const char *kind, const c
 /* A blob that is being received from a client. */
 struct chp_blob_writer;
 
+/* What doctor judges beside what the agent knows itself; each NULL when it could not be asked. */
+struct chp_doctor_facts {
+    const json_t *streams; /* answer of CHP_QUERY_SITES */
+    const json_t *dead;    /* [{"reason"}] of the dead letters */
+};
+
 struct chp_agent_vtable {
     const char *(*site)(const struct chp_agent *agent);
     /* Admits; on_reply once. The request is copied. 503 while the store is down, 429 when too many
@@ -66,9 +72,9 @@ struct chp_agent_vtable {
     json_t *(*sites)(struct chp_agent *agent);
     /* {"scope": printed, "tree": ..., "sites": [...], "why": [...]}; NULL with *error. */
     json_t *(*scope_explain)(struct chp_agent *agent, const char *scope, struct chp_error *error);
-    /* [{"check","ok","detail","advice"}], what the agent knows of broker, store, links, clock,
-     * policy; new reference. */
-    json_t *(*doctor)(struct chp_agent *agent);
+    /* [{"check","ok","detail","advice"}], of broker, store, links and what waits for them,
+     * executions in doubt, dead letters, clock, disk, policy; new reference. */
+    json_t *(*doctor)(struct chp_agent *agent, const struct chp_doctor_facts *facts);
     /* Ready: store and broker are up. *error says what is missing. */
     int (*ready)(struct chp_agent *agent, struct chp_error *error);
     const struct chp_metrics *(*metrics)(struct chp_agent *agent);

@@ -183,15 +183,15 @@ static int double_check(struct chp_agent *agent, const char *driver, struct chp_
 static json_t *double_sites(struct chp_agent *agent)
 {
     (void)agent;
-    return json_pack("[{s:s, s:b, s:n, s:s, s:n, s:n, s:n, s:n, s:i, s:s}, {s:s, s:b, s:s, s:s, "
-                     "s:s, s:s, s:f, s:i, s:i, "
-                     "s:s}]",
+    return json_pack("[{s:s, s:b, s:n, s:s, s:n, s:n, s:n, s:n, s:i, s:s, s:[]}, "
+                     "{s:s, s:b, s:s, s:s, s:s, s:s, s:f, s:i, s:i, s:s, "
+                     "s:[{s:s, s:i, s:i, s:i, s:i}]}]",
                      "site", "Nantes", "self", 1, "link", "state", "up", "since", "heard_at",
-                     "round_trip_ms", "clock_offset_ms", "version", 1, "software", "0.1.0", "site",
-                     "Rennes", "self", 0, "link", "shovel", "state", "down", "since",
-                     "2026-11-24T03:32:03.123Z", "heard_at", "2026-11-24T03:32:03.123Z",
-                     "round_trip_ms", 1.5, "clock_offset_ms", -2, "version", 1, "software",
-                     "0.1.0");
+                     "round_trip_ms", "clock_offset_ms", "version", 1, "software", "0.1.0",
+                     "streams", "site", "Rennes", "self", 0, "link", "shovel", "state", "down",
+                     "since", "2026-11-24T03:32:03.123Z", "heard_at", "2026-11-24T03:32:03.123Z",
+                     "round_trip_ms", 1.5, "clock_offset_ms", -2, "version", 1, "software", "0.1.0",
+                     "streams", "key", "operation", "mark", 3, "sent", 4, "last", 7, "messages", 1);
 }
 
 static json_t *double_scope_explain(struct chp_agent *agent, const char *scope,
@@ -206,8 +206,10 @@ static json_t *double_scope_explain(struct chp_agent *agent, const char *scope,
                      "name", "Nantes", "sites", "Nantes", "why", "Nantes: named");
 }
 
-static json_t *double_doctor(struct chp_agent *agent)
+static json_t *double_doctor(struct chp_agent *agent, const struct chp_doctor_facts *facts)
 {
+    CHP_ASSERT(facts->streams == NULL || json_is_array(facts->streams));
+    CHP_ASSERT(facts->dead == NULL || json_is_array(facts->dead));
     return json_pack("[{s:s, s:b, s:s, s:n}, {s:s, s:b, s:s, s:s}]", "check", "broker", "ok", 1,
                      "detail", "up", "advice", "check", "database", "ok", agent->down ? 0 : 1,
                      "detail", "as said", "advice", "start it");

@@ -176,7 +176,7 @@ static void sites_join_what_store_and_agent_know(void **state)
     struct fixture *f = *state;
     f->agent.answers[CHP_QUERY_SITES] =
         "[{\"site\": \"Rennes\", \"waiting\": 4, \"oldest_at\": null, \"marks\": {}}]";
-    expect(f, GET("/v1/sites"), 200, "\"software\":\"0.1.0\",\"waiting\":4,");
+    expect(f, GET("/v1/sites"), 200, "\"messages\":1}],\"waiting\":4,");
     f->agent.query_code = CHP_EUNAVAILABLE;
     expect(f, GET("/v1/sites"), 200, "\"state\":\"down\"");
     assert_non_null(strstr(client_text(f->client), "\"waiting\":null"));
@@ -188,6 +188,16 @@ static void doctor_scope_and_openapi(void **state)
     expect(f, GET("/v1/doctor"), 200, "{\"ok\":true,\"checks\":[");
     f->agent.down = true;
     expect(f, GET("/v1/doctor"), 200, "{\"ok\":false,");
+    /* The client goes while the broker is asked. */
+    f->agent.hold = true;
+    client_say(f->client, GET("/v1/doctor"));
+    loop_run(f->base, 20);
+    assert_int_equal(f->agent.dead_calls, 3);
+    client_free(f->client);
+    loop_run(f->base, 20);
+    f->agent.on_dead(f->agent.dead_user, 0, NULL, 0, NULL);
+    f->client = fixture_client(f);
+    f->agent.hold = false;
     expect_json(f, "/v1/scope/explain", "{\"scope\":\"Nantes\"}", 200, "Nantes: named");
     expect_json(f, "/v1/scope/explain", "{\"scope\":\"Nante\"}", 400, "at character 1");
     expect_json(f, "/v1/scope/explain", "{\"scop\":\"Nantes\"}", 400, "did you mean \\\"scope\\\"");
