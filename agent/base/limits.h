@@ -40,6 +40,9 @@ enum {
     CHP_DEADLINE_DEFAULT_MS = 60 * 1000,
     CHP_DEADLINE_MAX_MS = 24 * 3600 * 1000,
 
+    /* Replies over AMQP. */
+    CHP_LISTENERS_MAX = 16, /* of one operation, beside who asked first: the last to ask again */
+
     /* Executions. */
     CHP_OUTPUT_MAX_BYTES = 64 * 1024, /* kept and sent; the rest is cut and marked */
     CHP_REASON_MAX_BYTES = 500,
@@ -57,8 +60,7 @@ enum {
     CHP_INBOUND_MAX_BYTES = 8 * 1024 * 1024, /* of messages that are not acked: 64 full ones */
     CHP_SUBMISSIONS_MAX = 1024,              /* requests of the HTTP door that wait for a reply */
     CHP_SUBMISSIONS_MAX_BYTES = 16 * 1024 * 1024,
-    CHP_REPETITIONS_MAX = 1024, /* repeated AMQP requests that wait for their operation's end */
-    CHP_SHOWS_MAX = 256,        /* reading commands asked for here, and running here */
+    CHP_SHOWS_MAX = 256,  /* reading commands asked for here, and running here */
     CHP_FETCHES_MAX = 16, /* blobs being fetched: each has a file open and a window on its way */
 };
 

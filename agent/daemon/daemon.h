@@ -29,6 +29,7 @@ struct inbound_messages;
 struct executor;
 struct watchers;
 struct publisher;
+struct replies;
 struct shows;
 
 /* A request on its way to its reply. */
@@ -37,8 +38,6 @@ struct submission {
     struct chp_arena arena; /* of the copy of the request */
     uint64_t ticket;
     struct chp_request request;
-    const char **notes; /* of the check of its matrix */
-    size_t note_count;
     bool offered; /* to the engine of now */
     chp_reply_fn *on_reply;
     void *user;
@@ -79,7 +78,6 @@ struct chp_agent {
     struct chp_list submissions;
     size_t submission_count;
     size_t submission_bytes;
-    size_t repetition_count; /* repeated AMQP requests that wait for the end of their operation */
     uint64_t last_ticket;
 
     struct sender *sender;
@@ -87,6 +85,7 @@ struct chp_agent {
     struct executor *executor;
     struct watchers *watchers;
     struct publisher *publisher;
+    struct replies *replies;
     struct shows *shows;
 };
 
@@ -153,13 +152,16 @@ void inbound__settle(struct inbound_messages *inbound, uint64_t delivery);
 /* Dead-letters one item of a message, which is acked when that is confirmed. */
 void inbound__dead_item(struct inbound_messages *inbound, uint64_t delivery, const char *reason,
                         struct chp_bytes item);
+/* Publishes an answer to who sent an item; its message is acked when the broker has that. */
+void inbound__answer(struct inbound_messages *inbound, uint64_t delivery, const char *reply_to,
+                     const char *correlation_id, struct chp_bytes body);
 /* Forgets everything, unsettled: the broker has it, or gets it back. No engine has started. */
 void inbound__drop_all(struct inbound_messages *inbound);
 /* A new engine has started: gives it what was not settled. */
 void inbound__offer_all(struct inbound_messages *inbound);
-/* Publications to the dead-letter exchange. Returns whether token was one. */
+/* Dead letters and answers. Returns whether token was one. */
 bool inbound__settled(struct inbound_messages *inbound, uint64_t token, enum chp_outcome outcome);
-/* The broker is back or has room: publishes dead letters that wait. */
+/* The broker is back or has room: publishes dead letters and answers that wait. */
 void inbound__pump(struct inbound_messages *inbound);
 
 /* door_amqp.c: the public door on the broker */
@@ -167,8 +169,6 @@ void inbound__pump(struct inbound_messages *inbound);
  * safe. */
 void door_amqp__on_request(struct chp_agent *agent, const struct chp_delivery *delivery,
                            struct chp_arena *arena, struct chp_bytes body, uint64_t hold);
-void door_amqp__notice(struct chp_agent *agent, const char *reply_to, const char *correlation_id,
-                       const struct chp_notice *notice);
 
 /* execute.c: runs */
 struct executor *executor__new(struct chp_agent *agent);
@@ -202,6 +202,21 @@ void publisher__pump(struct publisher *publisher);
 bool publisher__settled(struct publisher *publisher, uint64_t token, enum chp_outcome outcome);
 void publisher__tick(struct publisher *publisher);
 
+/* replies.c: rows of replies to the queues of clients of the AMQP door */
+struct replies *replies__new(struct chp_agent *agent);
+void replies__free(struct replies *replies);
+/* The engine was thrown away: forget everything until started. */
+void replies__reset(struct replies *replies);
+/* last: the highest number that there is. */
+void replies__started(struct replies *replies, uint64_t last);
+/* One was committed. */
+void replies__add(struct replies *replies, const struct chp_reply_row *row);
+void replies__loaded(struct replies *replies, const struct chp_load *load);
+/* Publishes what may go now. */
+void replies__pump(struct replies *replies);
+void replies__settled(struct replies *replies, uint64_t token, enum chp_outcome outcome);
+void replies__tick(struct replies *replies);
+
 /* show.c: reading commands on every site of a resource */
 struct shows *shows__new(struct chp_agent *agent);
 void shows__free(struct shows *shows);
@@ -222,7 +237,7 @@ json_t *report__scope(struct chp_agent *agent, const char *text, struct chp_erro
 int report__ready(struct chp_agent *agent, struct chp_error *error);
 
 /* Tokens of publications: what is to be told of the outcome. The high byte says whose. */
-enum { TOKEN_STREAM = 1, TOKEN_DEAD = 2, TOKEN_EVENT = 3, TOKEN_SHIFT = 56 };
+enum { TOKEN_STREAM = 1, TOKEN_DEAD = 2, TOKEN_EVENT = 3, TOKEN_REPLY = 4, TOKEN_SHIFT = 56 };
 static inline uint64_t token_of(unsigned owner, uint64_t value)
 {
     return (uint64_t)owner << TOKEN_SHIFT | value;

@@ -40,11 +40,12 @@ struct message {
     struct chp_message decoded;
     struct inbound_item *items;
     size_t item_count;
-    size_t waiting; /* items not settled, and dead letters not confirmed */
+    size_t waiting; /* items not settled, and dead letters and answers not confirmed */
     size_t bytes;
 };
 
-/* A letter on its way to the dead-letter exchange. */
+/* A letter on its way to the dead-letter exchange, or an answer on its way to who sent the message,
+ * which is acked when the broker has it. */
 struct letter {
     struct chp_list link;
     uint64_t token;
@@ -52,6 +53,8 @@ struct letter {
     char *reason;
     const char *queue;
     char *message_id;
+    const char *reply_to; /* of an answer; the next is its, too */
+    const char *correlation_id;
     struct chp_buf body;
     bool published;
 };
@@ -173,25 +176,38 @@ static void publish_letter(struct inbound_messages *inbound, struct letter *lett
         .dead_reason = letter->reason,
         .dead_queue = letter->queue,
     };
+    if (letter->reply_to != NULL) {
+        publication.exchange = "";
+        publication.routing_key = letter->reply_to;
+        publication.correlation_id = letter->correlation_id;
+        publication.content_type = "application/msgpack";
+    }
     letter->published = chp_broker_publish(agent->broker, &publication) == 0;
+}
+
+static struct letter *letter_new(struct inbound_messages *inbound, struct message *message,
+                                 struct chp_bytes body)
+{
+    struct letter *letter = chp_alloc(sizeof *letter);
+    letter->token = token_of(TOKEN_DEAD, ++inbound->last_handle);
+    letter->message = message;
+    chp_buf_add(&letter->body, body.data, body.len);
+    chp_list_append(&inbound->letters, &letter->link);
+    message->waiting++;
+    return letter;
 }
 
 static void dead(struct inbound_messages *inbound, struct message *message, const char *reason,
                  struct chp_bytes body, const char *message_id)
 {
     struct chp_agent *agent = inbound->agent;
-    struct letter *letter = chp_alloc(sizeof *letter);
-    letter->token = token_of(TOKEN_DEAD, ++inbound->last_handle);
-    letter->message = message;
+    struct letter *letter = letter_new(inbound, message, body);
     letter->reason = chp_strdup(reason);
     char queue[CHP_SITE_MAX_BYTES + 32];
     (void)snprintf(queue, sizeof queue, "cheops.%s.%s", agent->config->agent.site,
                    inbox_queues[message->inbox]);
     letter->queue = chp_arena_strdup(&message->arena, queue);
     letter->message_id = message_id == NULL || message_id[0] == 0 ? NULL : chp_strdup(message_id);
-    chp_buf_add(&letter->body, body.data, body.len);
-    chp_list_append(&inbound->letters, &letter->link);
-    message->waiting++;
     agent->metrics.dead_letters_total++;
     chp_log_warn("dead-lettered", CHP_S("queue", letter->queue), CHP_S("reason", reason),
                  CHP_I("bytes", body.len));
@@ -206,7 +222,10 @@ bool inbound__settled(struct inbound_messages *inbound, uint64_t token, enum chp
         if (letter->token != token) {
             continue;
         }
-        if (outcome == CHP_OUTCOME_CONFIRMED) {
+        if (outcome == CHP_OUTCOME_CONFIRMED ||
+            (letter->reply_to != NULL && outcome != CHP_OUTCOME_LOST)) {
+            /* An answer that its queue does not take, gone or full, is not worth holding back the
+             * others: nothing was admitted. */
             struct message *message = letter->message;
             free_letter(letter);
             done(inbound, message);
@@ -247,6 +266,18 @@ void inbound__settle(struct inbound_messages *inbound, uint64_t delivery)
     if (item != NULL && !item->settled) {
         item->settled = true;
         done(inbound, item->message);
+    }
+}
+
+void inbound__answer(struct inbound_messages *inbound, uint64_t delivery, const char *reply_to,
+                     const char *correlation_id, struct chp_bytes body)
+{
+    struct inbound_item *item = item_of(inbound, delivery);
+    if (item != NULL) {
+        struct letter *letter = letter_new(inbound, item->message, body);
+        letter->reply_to = chp_arena_strdup(&item->message->arena, reply_to);
+        letter->correlation_id = chp_arena_strdup(&item->message->arena, correlation_id);
+        publish_letter(inbound, letter);
     }
 }
 

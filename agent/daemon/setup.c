@@ -80,6 +80,7 @@ static void broker_on_up(void *user)
     inbound__pump(agent->inbound);
     sender__pump(agent->sender);
     publisher__pump(agent->publisher);
+    replies__pump(agent->replies);
     chp_blobs_drained(agent->blobs);
 }
 
@@ -109,6 +110,7 @@ static void broker_on_blocked(void *user, bool blocked, const char *reason)
         chp_log_info("broker takes messages again", CHP_S("reason", ""));
         sender__pump(agent->sender);
         publisher__pump(agent->publisher);
+        replies__pump(agent->replies);
         inbound__pump(agent->inbound);
         chp_blobs_drained(agent->blobs);
     }
@@ -127,6 +129,9 @@ static void broker_on_settled(void *user, uint64_t token, enum chp_outcome outco
     case TOKEN_EVENT:
         (void)publisher__settled(agent->publisher, token, outcome);
         break;
+    case TOKEN_REPLY:
+        replies__settled(agent->replies, token, outcome);
+        break;
     default: /* 0: nobody asked to be told */
         break;
     }
@@ -137,6 +142,7 @@ static void broker_on_drained(void *user)
     struct chp_agent *agent = user;
     sender__pump(agent->sender);
     publisher__pump(agent->publisher);
+    replies__pump(agent->replies);
     inbound__pump(agent->inbound);
     chp_blobs_drained(agent->blobs);
 }
@@ -157,6 +163,7 @@ static void agent_on_tick(evutil_socket_t fd, short what, void *user)
     }
     sender__tick(agent->sender);
     publisher__tick(agent->publisher);
+    replies__tick(agent->replies);
     inbound__pump(agent->inbound);
 }
 
@@ -529,6 +536,7 @@ static int open_parts(struct daemon *daemon, struct chp_arena *arena, struct chp
     agent->executor = executor__new(agent);
     agent->watchers = watchers__new();
     agent->publisher = publisher__new(agent);
+    agent->replies = replies__new(agent);
     agent->shows = shows__new(agent);
     int code = make_directory(daemon->config->agent.state_dir, error);
     if (code == 0) {
@@ -568,6 +576,7 @@ static void close_parts(struct daemon *daemon)
     inbound__free(agent->inbound);
     sender__free(agent->sender);
     publisher__free(agent->publisher);
+    replies__free(agent->replies);
     watchers__free(agent->watchers);
     submit__deinit(agent);
     turn__deinit(agent);

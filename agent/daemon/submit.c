@@ -57,8 +57,15 @@ static int check(struct chp_agent *agent, struct submission *submission, struct 
         }
     }
     if (code == 0 && request->config != NULL) {
-        code = chp_matrix_check(request->config, &submission->arena, &request->config,
-                                &submission->notes, &submission->note_count, error);
+        const char **notes = NULL;
+        size_t count = 0;
+        code = chp_matrix_check(request->config, &submission->arena, &request->config, &notes,
+                                &count, error);
+        for (size_t i = 0; code == 0 && i < count; i++) {
+            request->warning =
+                i == 0 ? notes[i]
+                       : chp_arena_printf(&submission->arena, "%s; %s", request->warning, notes[i]);
+        }
     }
     return code;
 }
@@ -70,18 +77,6 @@ static void offer(struct chp_agent *agent, struct submission *submission)
         .kind = CHP_EVENT_REQUEST,
         .request = {.ticket = submission->ticket, .request = &submission->request}};
     turn__step(agent, &event);
-}
-
-/* The engine's warning with what the check of the matrix noted. */
-static const char *warning_of(struct submission *submission, const struct chp_reply *reply)
-{
-    const char *warning = reply->warning;
-    for (size_t i = 0; reply->code == 0 && i < submission->note_count; i++) {
-        warning = warning == NULL ? submission->notes[i]
-                                  : chp_arena_printf(&submission->arena, "%s; %s", warning,
-                                                     submission->notes[i]);
-    }
-    return warning;
 }
 
 static void finish(struct chp_agent *agent, struct submission *submission,
@@ -98,9 +93,7 @@ static void finish(struct chp_agent *agent, struct submission *submission,
         agent->metrics.operations_refused_total++;
     }
     if (on_reply != NULL) {
-        struct chp_reply answer = *reply;
-        answer.warning = warning_of(submission, reply);
-        on_reply(user, &answer);
+        on_reply(user, reply);
     }
     struct chp_arena arena = submission->arena;
     free(submission);

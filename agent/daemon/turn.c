@@ -59,6 +59,7 @@ static void act_stream(struct chp_agent *agent, const struct chp_after *after)
                         after->stream.last);
     } else {
         publisher__started(agent->publisher, after->stream.mark, after->stream.last);
+        replies__started(agent->replies, after->stream.reply_last);
         agent->engine_started = true;
     }
 }
@@ -71,18 +72,6 @@ static void act_peer(struct chp_agent *agent, const struct chp_after *after)
         chp_log_warn("site is down", CHP_S("peer", after->peer.site));
     }
     (void)agent;
-}
-
-static void act_notice(struct chp_agent *agent, const struct chp_after *after)
-{
-    const struct chp_notice *notice = &after->notice.notice;
-    agent->metrics.operations_completed_total += notice->completed;
-    watchers__notice(agent->watchers, notice);
-    bool told = notice->completed || chp_state_final(notice->ack.state) ||
-                notice->ack.state == CHP_STATE_IN_DOUBT;
-    if (after->notice.reply_to != NULL && told) {
-        door_amqp__notice(agent, after->notice.reply_to, after->notice.correlation_id, notice);
-    }
 }
 
 static void act(struct chp_agent *agent, const struct chp_after *after)
@@ -117,7 +106,11 @@ static void act(struct chp_agent *agent, const struct chp_after *after)
                          after->forget_run.driver);
         break;
     case CHP_AFTER_NOTICE:
-        act_notice(agent, after);
+        agent->metrics.operations_completed_total += after->notice.notice.completed;
+        watchers__notice(agent->watchers, &after->notice.notice);
+        break;
+    case CHP_AFTER_TELL:
+        replies__add(agent->replies, after->tell);
         break;
     case CHP_AFTER_EVENT:
         publisher__event(agent->publisher, after->event.number);
@@ -139,6 +132,8 @@ static void take_load(struct chp_agent *agent, const struct chp_load *load)
         sender__loaded(agent->sender, load);
     } else if (load->kind == CHP_LOAD_EVENTS) {
         publisher__loaded(agent->publisher, load);
+    } else if (load->kind == CHP_LOAD_REPLIES) {
+        replies__loaded(agent->replies, load);
     } else {
         struct chp_event event = {.kind = CHP_EVENT_LOADED, .loaded = load};
         turn__step(agent, &event);
@@ -172,6 +167,7 @@ static void act_all(struct chp_agent *agent, struct chp_effects *effects)
     }
     sender__pump(agent->sender);
     publisher__pump(agent->publisher);
+    replies__pump(agent->replies);
 }
 
 /* The store has not come back: what was taken from the broker goes back to its queues, and nothing
@@ -213,6 +209,7 @@ static void drop_engine(struct chp_agent *agent)
     agent->open = effects_new();
     sender__reset(agent->sender);
     publisher__reset(agent->publisher);
+    replies__reset(agent->replies);
     away_from_now(agent);
     submit__store_lost(agent);
 }

@@ -117,12 +117,14 @@ enum chp_after_kind {
     CHP_AFTER_FETCH,      /* bring the files of an operation here */
     CHP_AFTER_RUN,        /* start (or resume) an operation here */
     CHP_AFTER_FORGET_RUN, /* the run's result is committed */
-    CHP_AFTER_NOTICE,     /* to watchers and the operation's reply_to */
+    CHP_AFTER_NOTICE,     /* to watchers */
+    CHP_AFTER_TELL,       /* a reply is in the store and may be published */
     CHP_AFTER_EVENT,      /* a row of events is in the store and may be published */
     CHP_AFTER_MARK,       /* a site's mark moved: the stream to it has room */
     CHP_AFTER_RESEND,     /* a site lacks what follows its mark: send again from there */
-    CHP_AFTER_STARTED, /* the start's load is in: a stream may go on; site NULL, last: events may */
-    CHP_AFTER_PEER,    /* a site is up or down now */
+    CHP_AFTER_STARTED,    /* the start's load is in: a stream may go on; site NULL, last: events and
+                             replies may */
+    CHP_AFTER_PEER,       /* a site is up or down now */
 };
 
 struct chp_after {
@@ -155,9 +157,8 @@ struct chp_after {
         } forget_run;
         struct {
             struct chp_notice notice;
-            const char *reply_to; /* or NULL */
-            const char *correlation_id;
         } notice;
+        const struct chp_reply_row *tell;
         struct {
             uint64_t number;
         } event;
@@ -165,8 +166,9 @@ struct chp_after {
             const char *site;
             enum chp_key key;
             uint64_t mark;
-            uint64_t last; /* STARTED: one for each stream out */
-        } stream;          /* MARK, RESEND and STARTED */
+            uint64_t last;       /* STARTED: one for each stream out */
+            uint64_t reply_last; /* STARTED, site NULL: replies up to here may be in the store */
+        } stream;                /* MARK, RESEND and STARTED */
         struct {
             const char *site;
             bool up;

@@ -99,6 +99,7 @@ void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
     case CHP_LOAD_VECTORS:
     case CHP_LOAD_OUTBOUND: /* the daemon's own */
     case CHP_LOAD_EVENTS:
+    case CHP_LOAD_REPLIES:
         CHP_ASSERT(!"load of another module");
         break;
     }

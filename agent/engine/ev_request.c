@@ -65,14 +65,18 @@ static int check_files(const struct chp_request *request, struct chp_error *erro
 
 /* The request's key is known: the same request again, or a conflict. row is the resource's, or
  * NULL. */
-static void answer_known(const struct chp_event *event, const struct chp_sha256 *hash,
-                         const struct chp_uuid *operation, const struct chp_resource_row *row,
-                         struct chp_effects *effects)
+static void answer_known(struct chp_engine *engine, const struct chp_event *event,
+                         const struct chp_sha256 *hash, const struct chp_uuid *operation,
+                         const struct chp_resource_row *row, struct chp_effects *effects)
 {
     struct chp_sha256 asked = chp_request_hash(event->request.request);
     if (memcmp(hash->bytes, asked.bytes, sizeof asked.bytes) != 0) {
         engine__refuse(event, CHP_ECONFLICT,
                        "this idempotency key was used for a request with other content", effects);
+        return;
+    }
+    if (event->request.request->reply_to != NULL) {
+        tracked__repeat(engine, operation, event, effects);
         return;
     }
     struct chp_arena *arena = &effects->batch.arena;
@@ -82,6 +86,7 @@ static void answer_known(const struct chp_event *event, const struct chp_sha256 
     reply->id = *operation;
     reply->duplicate = true;
     reply->resource = event->request.request->resource;
+    reply->warning = event->request.request->warning;
     if (row != NULL) {
         reply->scope = chp_arena_strdup(arena, row->scope);
         reply->member_count = row->member_count;
@@ -251,6 +256,17 @@ static void record(struct chp_engine *engine, const struct chp_event *event,
                  &event->now, effects);
 }
 
+static const char *warning_of(const struct chp_operation *operation, const char *noted,
+                              struct chp_arena *arena)
+{
+    static const char stored[] = "the resolution matrix is stored but does not decide yet: "
+                                 "operations run in arbitration order";
+    if (operation->config == NULL) {
+        return noted;
+    }
+    return noted == NULL ? stored : chp_arena_printf(arena, "%s; %s", stored, noted);
+}
+
 static void accept(struct chp_engine *engine, const struct chp_event *event,
                    struct resource *resource, struct chp_operation *operation,
                    struct chp_effects *effects)
@@ -275,24 +291,24 @@ static void accept(struct chp_engine *engine, const struct chp_event *event,
     }
     resource__hold(engine, resource, operation);
     record(engine, event, operation, encoded, effects);
-    struct tracked *tracked = tracked__add(engine, operation, event->request.request->reply_to,
-                                           event->request.request->correlation_id);
+    struct chp_listener listener = reply__listener(event->request.request);
+    struct tracked *tracked =
+        tracked__add(engine, operation, &listener, listener.reply_to == NULL ? 0 : 1);
     deliver(engine, tracked, operation, encoded, effects);
     resource__write(resource, effects);
 
-    struct chp_after *after = chp_effects_after(effects, CHP_AFTER_REPLY);
-    after->reply.ticket = event->request.ticket;
-    after->reply.reply = (struct chp_reply){
+    struct chp_reply reply = {
         .id = operation->id,
         .resource = operation->resource,
         .scope = operation->scope,
         .members = operation->members,
         .member_count = operation->member_count,
-        .warning = operation->config == NULL
-                       ? NULL
-                       : "the resolution matrix is stored but does not decide yet: "
-                         "operations run in arbitration order",
+        .warning = warning_of(operation, event->request.request->warning, arena),
     };
+    reply__accepted(engine, event->request.request, &reply, &event->now, effects);
+    struct chp_after *after = chp_effects_after(effects, CHP_AFTER_REPLY);
+    after->reply.ticket = event->request.ticket;
+    after->reply.reply = reply;
     if (engine__contains(operation->members, operation->member_count, engine->config.site)) {
         resource__add_pending(engine, resource, encoded, CHP_STATE_ACCEPTED, 0);
         run__next(engine, resource, &event->now, effects);
@@ -358,7 +374,7 @@ void engine__on_request(struct chp_engine *engine, const struct chp_event *event
     if (request->key_given) {
         const struct recent_key *recent = keys__find(engine, request->principal, request->key);
         if (recent != NULL) {
-            answer_known(event, &recent->hash, &recent->operation,
+            answer_known(engine, event, &recent->hash, &recent->operation,
                          resource != NULL && resource->exists ? &resource->row : NULL, effects);
             return;
         }
@@ -401,7 +417,7 @@ void engine__on_key(struct chp_engine *engine, const struct chp_event *event,
         again.request.key_checked = true;
         engine__free_deferred(deferred);
         if (load->resource_result.key_found) {
-            answer_known(&again, &load->resource_result.key_hash,
+            answer_known(engine, &again, &load->resource_result.key_hash,
                          &load->resource_result.key_operation,
                          load->found ? &load->resource_result.row : NULL, effects);
         } else {

@@ -45,6 +45,7 @@ void engine__on_started(struct chp_engine *engine, const struct chp_load *load,
 {
     engine->started = true;
     engine->event_last = load->start.event_last;
+    engine->reply_last = load->start.reply_last;
     if (load->start.site != NULL) {
         engine->incarnation = load->start.incarnation;
     } else {
@@ -58,6 +59,7 @@ void engine__on_started(struct chp_engine *engine, const struct chp_load *load,
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_STARTED);
     after->stream.mark = load->start.event_published;
     after->stream.last = load->start.event_last;
+    after->stream.reply_last = load->start.reply_last;
     engine->busy_left = true;
     engine__scan_busy(engine, effects);
 }

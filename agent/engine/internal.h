@@ -125,8 +125,9 @@ struct tracked {
     size_t member_count;
     uint64_t entered_ms;
     bool completed;
-    const char *reply_to;
-    const char *correlation_id;
+    struct chp_listener *listeners; /* the first one, if any, is who asked first */
+    size_t listener_count;
+    uint64_t listener_place; /* of the last of the others; 0: there is none */
 };
 
 struct recent_key {
@@ -143,6 +144,7 @@ struct chp_engine {
     bool started;
     uint64_t incarnation;
     uint64_t event_last;
+    uint64_t reply_last;
     struct peer *peers;
     struct chp_map *resources;
     struct chp_list lru;
@@ -233,15 +235,18 @@ void stream__deinit(struct peer *peer);
 struct tracked *tracked__get(struct chp_engine *engine, const struct chp_uuid *id);
 /* members are states at admission; all strings are copied. */
 struct tracked *tracked__add(struct chp_engine *engine, const struct chp_operation *operation,
-                             const char *reply_to, const char *correlation_id);
+                             const struct chp_listener *listeners, size_t listener_count);
 void tracked__set_number(struct chp_engine *engine, struct tracked *tracked, const char *site,
                          uint64_t number);
 /* The answer of one member: write, notice, and completion when it was the last. */
 void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const struct chp_ack *ack,
                      const struct chp_now *now, struct chp_effects *effects);
 void tracked__free(struct tracked *tracked);
-/* Puts event (an ack, or the end of a run: copied) behind the load of the operation; event NULL
- * only loads it. */
+/* The request of an operation of this origin came again, and says where to be told of it. */
+void tracked__repeat(struct chp_engine *engine, const struct chp_uuid *id,
+                     const struct chp_event *event, struct chp_effects *effects);
+/* Puts event (an ack, a repeated request, or the end of a run: copied) behind the load of the
+ * operation; event NULL only loads it. */
 void tracked__defer(struct chp_engine *engine, const struct chp_uuid *id,
                     const struct chp_event *event, struct chp_effects *effects);
 /* The load is in: makes it tracked (NULL when it is not known here) and steps the events that
@@ -251,6 +256,21 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
 void tracked__evict(struct chp_engine *engine);
 /* The peer's mark of the operation stream passed: tell watchers. */
 void tracked__delivered(struct peer *peer, struct chp_effects *effects);
+
+/* reply.c: rows of what clients of the AMQP door are told */
+/* Does nothing when request has no reply_to. */
+void reply__accepted(struct chp_engine *engine, const struct chp_request *request,
+                     const struct chp_reply *reply, const struct chp_now *now,
+                     struct chp_effects *effects);
+/* Who is to be told of it; reply_to is NULL when it says nobody. */
+struct chp_listener reply__listener(const struct chp_request *request);
+/* To each listener, if it is something that they are told. */
+void reply__notice(struct chp_engine *engine, const struct chp_listener *listeners, size_t count,
+                   const struct chp_notice *notice, const struct chp_now *now,
+                   struct chp_effects *effects);
+/* Answers the repeated request of event with all that load says. */
+void reply__repeated(struct chp_engine *engine, const struct chp_event *event,
+                     const struct chp_load *load, struct chp_effects *effects);
 
 /* journal.c: rows of events */
 struct journal_entry {

@@ -16,16 +16,50 @@ struct tracked *tracked__get(struct chp_engine *engine, const struct chp_uuid *i
     return chp_map_get(engine->tracked, key_of(id));
 }
 
+/* One more, in the place of the first of those who asked again when there are too many. */
+static void add_listener(struct tracked *tracked, const struct chp_listener *listener)
+{
+    struct chp_arena *arena = &tracked->arena;
+    if (tracked->listener_count == CHP_LISTENERS_MAX + 1) {
+        tracked->listener_count--;
+        memmove(&tracked->listeners[1], &tracked->listeners[2],
+                (tracked->listener_count - 1) * sizeof *tracked->listeners);
+    } else {
+        struct chp_listener *grown =
+            chp_arena_calloc(arena, tracked->listener_count + 1, sizeof *grown);
+        for (size_t i = 0; i < tracked->listener_count; i++) {
+            grown[i] = tracked->listeners[i];
+        }
+        tracked->listeners = grown;
+    }
+    tracked->listeners[tracked->listener_count++] = (struct chp_listener){
+        .reply_to = chp_arena_strdup(arena, listener->reply_to),
+        .correlation_id = chp_arena_strdup(arena, listener->correlation_id),
+    };
+}
+
+static bool is_listener(const struct tracked *tracked, const struct chp_listener *listener)
+{
+    for (size_t i = 0; i < tracked->listener_count; i++) {
+        if (strcmp(tracked->listeners[i].reply_to, listener->reply_to) == 0 &&
+            strcmp(tracked->listeners[i].correlation_id, listener->correlation_id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct tracked *tracked__add(struct chp_engine *engine, const struct chp_operation *operation,
-                             const char *reply_to, const char *correlation_id)
+                             const struct chp_listener *listeners, size_t listener_count)
 {
     struct tracked *tracked = chp_alloc(sizeof *tracked);
     struct chp_arena *arena = &tracked->arena;
     tracked->id = operation->id;
     tracked->resource = chp_arena_strdup(arena, operation->resource);
     tracked->entered_ms = operation->entered_ms;
-    tracked->reply_to = chp_arena_strdup(arena, reply_to);
-    tracked->correlation_id = chp_arena_strdup(arena, correlation_id);
+    for (size_t i = 0; i < listener_count; i++) {
+        add_listener(tracked, &listeners[i]);
+    }
     tracked->member_count = operation->member_count;
     tracked->members = chp_arena_calloc(arena, operation->member_count, sizeof *tracked->members);
     for (size_t i = 0; i < operation->member_count; i++) {
@@ -96,17 +130,24 @@ static size_t count_answered(const struct tracked *tracked)
     return answered;
 }
 
-static struct chp_after *add_notice(const struct tracked *tracked, struct chp_effects *effects)
+static struct chp_notice *add_notice(const struct tracked *tracked, struct chp_effects *effects)
 {
-    struct chp_arena *arena = &effects->batch.arena;
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_NOTICE);
-    after->notice.reply_to = chp_arena_strdup(arena, tracked->reply_to);
-    after->notice.correlation_id = chp_arena_strdup(arena, tracked->correlation_id);
-    after->notice.notice.operation = tracked->id;
-    after->notice.notice.resource = chp_arena_strdup(arena, tracked->resource);
-    after->notice.notice.member_count = tracked->member_count;
-    after->notice.notice.answered = count_answered(tracked);
-    return after;
+    struct chp_notice *notice = &after->notice.notice;
+    notice->operation = tracked->id;
+    notice->resource = chp_arena_strdup(&effects->batch.arena, tracked->resource);
+    notice->member_count = tracked->member_count;
+    notice->answered = count_answered(tracked);
+    return notice;
+}
+
+/* notice is in effects, which may move when something is added to them. */
+static void tell(struct chp_engine *engine, const struct tracked *tracked,
+                 const struct chp_notice *notice, const struct chp_now *now,
+                 struct chp_effects *effects)
+{
+    struct chp_notice copy = *notice;
+    reply__notice(engine, tracked->listeners, tracked->listener_count, &copy, now, effects);
 }
 
 void tracked__delivered(struct peer *peer, struct chp_effects *effects)
@@ -120,10 +161,10 @@ void tracked__delivered(struct peer *peer, struct chp_effects *effects)
         chp_list_remove(&member->link);
         if (member->state == CHP_STATE_QUEUED) {
             member->state = CHP_STATE_DELIVERED;
-            struct chp_after *after = add_notice(member->tracked, effects);
-            after->notice.notice.ack = (struct chp_ack){
+            struct chp_notice *notice = add_notice(member->tracked, effects);
+            notice->ack = (struct chp_ack){
                 .operation = member->tracked->id,
-                .resource = after->notice.notice.resource,
+                .resource = notice->resource,
                 .site = peer->site,
                 .state = CHP_STATE_DELIVERED,
                 .exit_code = -1,
@@ -159,9 +200,10 @@ static void complete(struct chp_engine *engine, struct tracked *tracked, const s
                                          .operation = &tracked->id,
                                          .data = journal__take(&data, effects)},
                  now, effects);
-    struct chp_after *after = add_notice(tracked, effects);
-    after->notice.notice.completed = true;
-    after->notice.notice.failed = failed > 0;
+    struct chp_notice *notice = add_notice(tracked, effects);
+    notice->completed = true;
+    notice->failed = failed > 0;
+    tell(engine, tracked, notice, now, effects);
 }
 
 void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const struct chp_ack *ack,
@@ -185,9 +227,10 @@ void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const s
     write->execution.updated_ms = now->wall_ms;
     write->execution.elapsed_ms = elapsed_ms;
     if (!known) {
-        struct chp_after *after = add_notice(tracked, effects);
-        after->notice.notice.ack = *ack;
-        after->notice.notice.elapsed_ms = elapsed_ms;
+        struct chp_notice *notice = add_notice(tracked, effects);
+        notice->ack = *ack;
+        notice->elapsed_ms = elapsed_ms;
+        tell(engine, tracked, notice, now, effects);
     }
     if (revised) {
         journal__add(engine,
@@ -238,11 +281,24 @@ void tracked__defer(struct chp_engine *engine, const struct chp_uuid *id,
     }
 }
 
-static void restore(struct chp_engine *engine, const struct chp_load *load)
+void tracked__repeat(struct chp_engine *engine, const struct chp_uuid *id,
+                     const struct chp_event *event, struct chp_effects *effects)
+{
+    struct tracked *tracked = tracked__get(engine, id);
+    if (tracked != NULL) {
+        /* What comes while the store is asked waits behind the answer, so that the listener misses
+         * nothing and gets nothing out of order. */
+        drop(engine, tracked);
+    }
+    tracked__defer(engine, id, event, effects);
+}
+
+static struct tracked *restore(struct chp_engine *engine, const struct chp_load *load)
 {
     const struct chp_operation *operation = load->operation_result.row;
-    struct tracked *tracked = tracked__add(engine, operation, load->operation_result.reply_to,
-                                           load->operation_result.correlation_id);
+    struct tracked *tracked = tracked__add(engine, operation, load->operation_result.listeners,
+                                           load->operation_result.listener_count);
+    tracked->listener_place = load->operation_result.listener_place;
     tracked->completed = load->operation_result.completed;
     for (size_t i = 0; i < load->operation_result.execution_count; i++) {
         const struct chp_execution_row *row = &load->operation_result.executions[i];
@@ -252,6 +308,35 @@ static void restore(struct chp_engine *engine, const struct chp_load *load)
             member->run = row->ack.run;
             member->number = row->number;
         }
+    }
+    return tracked;
+}
+
+/* Requests that came again: each is told what the load knows and listens to what comes, before what
+ * waits beside it changes anything. */
+static void answer_repeated(struct chp_engine *engine, const struct chp_load *load,
+                            struct chp_list *waiting, const struct chp_now *now,
+                            struct chp_effects *effects)
+{
+    CHP_LIST_FOREACH_SAFE(waiting, link, following)
+    {
+        struct deferred *deferred = CHP_CONTAINER(link, struct deferred, link);
+        struct tracked *tracked = tracked__get(engine, &load->operation);
+        if (deferred->event.kind != CHP_EVENT_REQUEST) {
+            continue;
+        }
+        struct chp_event event = deferred->event;
+        struct chp_listener listener = reply__listener(event.request.request);
+        event.now = *now;
+        reply__repeated(engine, &event, load, effects);
+        if (tracked != NULL && !tracked->completed && !is_listener(tracked, &listener)) {
+            struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_LISTENER);
+            write->listener.operation = tracked->id;
+            write->listener.place = ++tracked->listener_place;
+            write->listener.to = listener;
+            add_listener(tracked, &listener);
+        }
+        engine__free_deferred(deferred);
     }
 }
 
@@ -263,8 +348,9 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
     bool own =
         load->found && strcmp(load->operation_result.row->dot.origin, engine->config.site) == 0;
     if (own && tracked__get(engine, &load->operation) == NULL) {
-        restore(engine, load);
+        (void)restore(engine, load);
     }
+    answer_repeated(engine, load, waiting, now, effects);
     CHP_LIST_FOREACH_SAFE(waiting, link, following)
     {
         struct deferred *deferred = CHP_CONTAINER(link, struct deferred, link);
@@ -272,7 +358,7 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
         event.now = *now;
         if (own && event.kind == CHP_EVENT_ITEM) {
             if (tracked__get(engine, &load->operation) == NULL) {
-                restore(engine, load); /* the answer before this one completed it */
+                restore(engine, load)->completed = true; /* by the answer before this one */
             }
             tracked__answer(engine, tracked__get(engine, &load->operation), &event.item.item->ack,
                             now, effects);

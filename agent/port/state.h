@@ -44,6 +44,22 @@ struct chp_execution_row {
     uint64_t elapsed_ms; /* at the origin: from entering to this answer */
 };
 
+/* Where a client of the AMQP door wants to be told of an operation. */
+struct chp_listener {
+    const char *reply_to;
+    const char *correlation_id; /* "" when it gave none */
+};
+
+/* What must be told to a listener: committed with what it tells, deleted when it was told. */
+struct chp_reply_row {
+    uint64_t number; /* rises; of one listener and operation: the order of telling */
+    struct chp_uuid operation;
+    struct chp_listener to;
+    const char *message_id; /* the same whenever the same is told */
+    struct chp_bytes body;  /* as it is published */
+    uint64_t at_ms;
+};
+
 /* A batch's writes run by kind, in this order. */
 enum chp_write_kind {
     CHP_WRITE_SELF,        /* this site's incarnation; replaces */
@@ -59,6 +75,9 @@ enum chp_write_kind {
     CHP_WRITE_EVENT,
     CHP_WRITE_EVENTS_PUBLISHED, /* up to number */
     CHP_WRITE_KEY,              /* idempotency key; does nothing when it is there */
+    CHP_WRITE_LISTENER,         /* one more; the CHP_LISTENERS_MAX last of an operation are kept */
+    CHP_WRITE_REPLY,            /* insert */
+    CHP_WRITE_REPLIED,          /* delete the reply with that number */
     CHP_WRITE_PEER,             /* insert or replace; not what GAP and REPORTED write */
     CHP_WRITE_GAP,              /* of a peer: what of it may have been taken in an earlier life */
     CHP_WRITE_REPORTED,         /* to a peer, up to an arrival here */
@@ -79,7 +98,7 @@ struct chp_write {
         struct {
             const struct chp_operation *operation;
             struct chp_bytes item; /* as its origin encoded it */
-            const char *reply_to; /* at the origin: where the AMQP door's client listens, or NULL */
+            const char *reply_to;  /* at the origin: its first listener's, or NULL */
             const char *correlation_id;
             uint64_t received_ms; /* wall clock here */
         } operation;
@@ -127,6 +146,13 @@ struct chp_write {
             uint64_t heard_ms;      /* last contact, wall clock; 0 never */
             uint64_t round_trip_us; /* 0 unknown */
         } peer;
+        struct {
+            struct chp_uuid operation;
+            uint64_t place; /* rises within the operation; from 1 */
+            struct chp_listener to;
+        } listener;
+        struct chp_reply_row reply;
+        uint64_t replied;
         uint64_t serial;
         /* In one statement or several:
          * - the incarnation is that of self from now on (the row is made if there is none);
@@ -171,12 +197,13 @@ enum chp_load_kind {
     CHP_LOAD_KEY, /* an idempotency key; with it, when it is known, the row of the resource */
     CHP_LOAD_BUSY,     /* ids of resources with operations that have not ended here, by id, after a
                           given one */
-    CHP_LOAD_OPERATION, /* one operation with its executions */
+    CHP_LOAD_OPERATION, /* one operation with its executions and listeners */
     CHP_LOAD_OUTBOUND,  /* items of one stream */
     CHP_LOAD_EVENTS,
     CHP_LOAD_RANGE,   /* items of a range of dots of a resource, by n, with executions */
     CHP_LOAD_REPORT,  /* resources of a peer with operations that arrived after a given one */
     CHP_LOAD_VECTORS, /* of resources, by id */
+    CHP_LOAD_REPLIES,
 };
 
 /* What is known of a peer beside its streams. */
@@ -239,9 +266,9 @@ struct chp_load {
     struct chp_range range;    /* RANGE */
     const char *site;          /* OUTBOUND, RANGE, REPORT */
     enum chp_key stream_key;   /* OUTBOUND */
-    uint64_t after;            /* OUTBOUND, EVENTS: numbers greater than this; REPORT: arrivals */
-    bool all; /* REPORT: of every origin; else only of origins other than site and this one */
-    const char **ids; /* VECTORS */
+    uint64_t after; /* OUTBOUND, EVENTS, REPLIES: numbers greater than this; REPORT: arrivals */
+    bool all;       /* REPORT: of every origin; else only of origins other than site and this one */
+    const char **ids; /* VECTORS; REPLIES: not to these reply_to */
     size_t id_count;
     size_t limit; /* rows */
     /* The result, in the batch's arena. found is false when there is no such row. */
@@ -251,6 +278,7 @@ struct chp_load {
         uint64_t incarnation;
         uint64_t event_last;
         uint64_t event_published;
+        uint64_t reply_last; /* highest number there is now */
         struct chp_stream_row *streams;
         size_t stream_count;
         uint64_t received_last;     /* highest arrival */
@@ -277,8 +305,9 @@ struct chp_load {
     struct {
         struct chp_operation *row; /* decoded from its item, which borrows from item */
         struct chp_bytes item;
-        const char *reply_to;
-        const char *correlation_id;
+        struct chp_listener *listeners; /* the first one, if any, is who asked first */
+        size_t listener_count;
+        uint64_t listener_place; /* of the last of the others; 0: there is none */
         bool completed;
         struct chp_execution_row *executions;
         size_t execution_count;
@@ -297,6 +326,10 @@ struct chp_load {
         uint64_t upto; /* REPORT: the last arrival that was looked at */
         bool end;      /* REPORT: nothing arrived after it */
     } vectors;         /* REPORT, VECTORS */
+    struct {
+        struct chp_reply_row *rows;
+        size_t count;
+    } replies;
 };
 
 #endif

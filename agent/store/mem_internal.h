@@ -60,6 +60,12 @@ struct mem_rows {
     size_t stores;
 };
 
+struct mem_listener {
+    struct chp_uuid operation;
+    uint64_t place;
+    struct chp_listener to;
+};
+
 struct mem_store {
     struct chp_store store;
     struct chp_store_callbacks callbacks;
@@ -84,6 +90,8 @@ struct mem_store {
     struct chp_map *keys;       /* principal, key -> mem_key */
     struct chp_map *peers;      /* site -> chp_peer_row */
     struct chp_map *lost;       /* resource, origin, incarnation, first -> mem_lost */
+    struct chp_map *listeners;  /* operation, place -> mem_listener */
+    struct chp_map *replies;    /* number -> chp_reply_row */
     struct chp_batch *batch;    /* in flight, or NULL */
     bool failing;               /* batch ends as unavailable */
     struct chp_list queries;

@@ -26,6 +26,22 @@ static int by_peer_site(const void *a, const void *b)
                   (*(const struct chp_peer_row *const *)b)->site);
 }
 
+static int by_reply_number(const void *a, const void *b)
+{
+    uint64_t x = (*(const struct chp_reply_row *const *)a)->number;
+    uint64_t y = (*(const struct chp_reply_row *const *)b)->number;
+    return (x > y) - (x < y);
+}
+
+static uint64_t reply_last(const struct mem_store *store)
+{
+    size_t count;
+    void **rows = mem__select(store->replies, NULL, NULL, by_reply_number, &count);
+    uint64_t last = count == 0 ? 0 : ((const struct chp_reply_row *)rows[count - 1])->number;
+    free(rows);
+    return last;
+}
+
 static void load_start(const struct mem_store *store, struct chp_load *load,
                        struct chp_arena *arena)
 {
@@ -38,6 +54,7 @@ static void load_start(const struct mem_store *store, struct chp_load *load,
         load->start.received_last = store->arrival_last;
         load->start.serial = store->self.serial;
         load->start.database_known = store->self.database;
+        load->start.reply_last = reply_last(store);
     }
     load->start.database = store->database;
     size_t count;
@@ -150,6 +167,38 @@ static bool is_execution_of(const void *row, const void *user)
     return chp_uuid_equal(&((const struct mem_execution *)row)->row.ack.operation, user);
 }
 
+static int by_place(const void *a, const void *b)
+{
+    uint64_t x = (*(const struct mem_listener *const *)a)->place;
+    uint64_t y = (*(const struct mem_listener *const *)b)->place;
+    return (x > y) - (x < y);
+}
+
+static bool is_listener_of(const void *row, const void *user)
+{
+    return chp_uuid_equal(&((const struct mem_listener *)row)->operation, user);
+}
+
+static void load_listeners(const struct mem_store *store, struct chp_load *load,
+                           const struct mem_operation *operation, struct chp_arena *arena)
+{
+    size_t count;
+    void **rows = mem__select(store->listeners, is_listener_of, &load->operation, by_place, &count);
+    struct chp_listener *listeners = chp_arena_calloc(arena, count + 1, sizeof *listeners);
+    load->operation_result.listeners = listeners;
+    if (operation->reply_to != NULL) {
+        listeners[load->operation_result.listener_count++] = (struct chp_listener){
+            .reply_to = operation->reply_to,
+            .correlation_id = operation->correlation_id == NULL ? "" : operation->correlation_id};
+    }
+    for (size_t i = count > CHP_LISTENERS_MAX ? count - CHP_LISTENERS_MAX : 0; i < count; i++) {
+        const struct mem_listener *row = rows[i];
+        listeners[load->operation_result.listener_count++] = row->to;
+        load->operation_result.listener_place = row->place;
+    }
+    free(rows);
+}
+
 static void load_operation(const struct mem_store *store, struct chp_load *load,
                            struct chp_arena *arena)
 {
@@ -163,9 +212,8 @@ static void load_operation(const struct mem_store *store, struct chp_load *load,
         load->operation_result.row = chp_arena_alloc(arena, sizeof operation->operation);
         *load->operation_result.row = operation->operation;
         load->operation_result.item = operation->item;
-        load->operation_result.reply_to = operation->reply_to;
-        load->operation_result.correlation_id = operation->correlation_id;
         load->operation_result.completed = operation->completed;
+        load_listeners(store, load, operation, arena);
     }
     load->operation_result.execution_count = count;
     load->operation_result.executions =
@@ -232,6 +280,31 @@ static void load_items(const struct mem_store *store, struct chp_load *load,
         }
     }
     load->found = load->items.count > 0;
+    free(rows);
+}
+
+static bool is_reply_for(const void *row, const void *user)
+{
+    const struct chp_reply_row *reply = row;
+    const struct chp_load *load = user;
+    bool left_out = reply->number <= load->after;
+    for (size_t i = 0; i < load->id_count; i++) {
+        left_out |= strcmp(reply->to.reply_to, load->ids[i]) == 0;
+    }
+    return !left_out;
+}
+
+static void load_replies(const struct mem_store *store, struct chp_load *load,
+                         struct chp_arena *arena)
+{
+    size_t count;
+    void **rows = mem__select(store->replies, is_reply_for, load, by_reply_number, &count);
+    load->replies.count = count < load->limit ? count : load->limit;
+    load->replies.rows = chp_arena_calloc(arena, load->replies.count, sizeof *load->replies.rows);
+    for (size_t i = 0; i < load->replies.count; i++) {
+        load->replies.rows[i] = *(const struct chp_reply_row *)rows[i];
+    }
+    load->found = load->replies.count > 0;
     free(rows);
 }
 
@@ -356,6 +429,9 @@ void mem__load(const struct mem_store *store, struct chp_load *load, struct chp_
         break;
     case CHP_LOAD_EVENTS:
         load_events(store, load, arena);
+        break;
+    case CHP_LOAD_REPLIES:
+        load_replies(store, load, arena);
         break;
     case CHP_LOAD_REPORT:
         load_report(store, load, arena);

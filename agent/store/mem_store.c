@@ -242,6 +242,26 @@ static int check_number(const struct mem_store *store, const struct chp_batch *b
     return 0;
 }
 
+static int check_reply(const struct mem_store *store, const struct chp_batch *batch,
+                       const struct chp_write *write, struct chp_error *error)
+{
+    if (write->kind == CHP_WRITE_LISTENER) {
+        return knows_operation(store, batch, &write->listener.operation)
+                   ? 0
+                   : chp_error_set(error, CHP_EINVAL,
+                                   "store: a listener of an operation that is not there");
+    }
+    const uint64_t *number = &write->reply.number;
+    bool taken = chp_map_get(store->replies, chp_bytes(number, sizeof *number)) != NULL;
+    for (const struct chp_write *other = batch->writes; other < write; other++) {
+        taken |= other->kind == CHP_WRITE_REPLY && other->reply.number == *number;
+    }
+    if (taken || *number == 0) {
+        return chp_error_set(error, CHP_EINVAL, "store: a reply's number is taken or not one");
+    }
+    return 0;
+}
+
 static int check(const struct mem_store *store, const struct chp_batch *batch,
                  struct chp_error *error)
 {
@@ -262,6 +282,8 @@ static int check(const struct mem_store *store, const struct chp_batch *batch,
                                  "store: an operation that is not there waits for a site");
         } else if (write->kind == CHP_WRITE_EVENT || write->kind == CHP_WRITE_OUTBOUND) {
             code = check_number(store, batch, i, error);
+        } else if (write->kind == CHP_WRITE_REPLY || write->kind == CHP_WRITE_LISTENER) {
+            code = check_reply(store, batch, write, error);
         }
         if (code != 0) {
             return code;
@@ -320,13 +342,14 @@ static bool up(const struct chp_store *base)
     return from((struct chp_store *)base)->is_up;
 }
 
-enum { MAPS = 10 };
+enum { MAPS = 12 };
 
 static void all_maps(struct mem_store *store, struct chp_map **maps[MAPS])
 {
-    struct chp_map **const all[MAPS] = {
-        &store->resources, &store->operations, &store->dots, &store->executions, &store->outbound,
-        &store->streams,   &store->events,     &store->keys, &store->peers,      &store->lost};
+    struct chp_map **const all[MAPS] = {&store->resources,  &store->operations, &store->dots,
+                                        &store->executions, &store->outbound,   &store->streams,
+                                        &store->events,     &store->keys,       &store->peers,
+                                        &store->lost,       &store->listeners,  &store->replies};
     memcpy(maps, all, sizeof all);
 }
 

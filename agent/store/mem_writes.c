@@ -263,6 +263,43 @@ static void write_completed(struct mem_store *store, const struct chp_write *wri
     }
 }
 
+static struct chp_bytes listener_name(struct chp_buf *buf, const struct chp_uuid *operation,
+                                      uint64_t place)
+{
+    chp_buf_clear(buf);
+    chp_buf_add(buf, operation->bytes, sizeof operation->bytes);
+    chp_buf_add(buf, &place, sizeof place);
+    return chp_buf_bytes(buf);
+}
+
+static void write_listener(struct mem_store *store, const struct chp_write *write,
+                           struct chp_buf *name)
+{
+    struct mem_listener *row = chp_arena_alloc(&store->rows->arena, sizeof *row);
+    uint64_t place = write->listener.place;
+    row->operation = write->listener.operation;
+    row->place = place;
+    row->to.reply_to = chp_arena_strdup(&store->rows->arena, write->listener.to.reply_to);
+    row->to.correlation_id =
+        chp_arena_strdup(&store->rows->arena, write->listener.to.correlation_id);
+    (void)chp_map_put(store->listeners, listener_name(name, &row->operation, place), row);
+    for (uint64_t old = 1; old + CHP_LISTENERS_MAX <= place; old++) {
+        (void)chp_map_remove(store->listeners, listener_name(name, &row->operation, old));
+    }
+}
+
+static void write_reply(struct mem_store *store, const struct chp_reply_row *given)
+{
+    struct chp_arena *arena = &store->rows->arena;
+    struct chp_reply_row *row = chp_arena_alloc(arena, sizeof *row);
+    *row = *given;
+    row->to.reply_to = chp_arena_strdup(arena, given->to.reply_to);
+    row->to.correlation_id = chp_arena_strdup(arena, given->to.correlation_id);
+    row->message_id = chp_arena_strdup(arena, given->message_id);
+    row->body = chp_arena_bytes(arena, given->body);
+    (void)chp_map_put(store->replies, chp_bytes(&row->number, sizeof row->number), row);
+}
+
 static struct chp_peer_row *put_peer(struct mem_store *store, const char *site)
 {
     const struct chp_peer_row *held = chp_map_get(store->peers, chp_bytes_of(site));
@@ -477,6 +514,15 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
         break;
     case CHP_WRITE_KEY:
         write_key(store, write, name);
+        break;
+    case CHP_WRITE_LISTENER:
+        write_listener(store, write, name);
+        break;
+    case CHP_WRITE_REPLY:
+        write_reply(store, &write->reply);
+        break;
+    case CHP_WRITE_REPLIED:
+        (void)chp_map_remove(store->replies, chp_bytes(&write->replied, sizeof write->replied));
         break;
     case CHP_WRITE_PEER:
         (void)put_peer(store, write->peer.site); /* nothing reads the rest */

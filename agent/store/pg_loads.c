@@ -27,7 +27,8 @@
 const struct pg_statement pg__load_statements[] = {
     {"load_self", "SELECT site, incarnation, event_published,"
                   " (SELECT coalesce(max(number), 0) FROM cheops.event),"
-                  " (SELECT coalesce(max(arrival), 0) FROM cheops.operation)"
+                  " (SELECT coalesce(max(arrival), 0) FROM cheops.operation),"
+                  " (SELECT coalesce(max(number), 0) FROM cheops.reply)"
                   " FROM cheops.self"},
     {"load_streams",
      "SELECT site, key, direction = 'out', incarnation, mark, last FROM cheops.stream"
@@ -54,8 +55,14 @@ const struct pg_statement pg__load_statements[] = {
                   " LEFT JOIN cheops.resource r ON r.id = w.resource"},
     {"load_busy", "SELECT DISTINCT resource FROM cheops.execution"
                   " WHERE own AND NOT final AND resource > $1 ORDER BY resource LIMIT $2::bigint"},
-    {"load_operation", "SELECT id, item, reply_to, correlation_id, completed_ms IS NOT NULL"
+    {"load_operation", "SELECT id, item, completed_ms IS NOT NULL"
                        " FROM cheops.operation WHERE id = $1::uuid"},
+    {"load_listeners",
+     "SELECT reply_to, coalesce(correlation_id, ''), place FROM ("
+     "SELECT reply_to, correlation_id, 0::bigint AS place FROM cheops.operation"
+     " WHERE id = $1::uuid AND reply_to IS NOT NULL UNION ALL"
+     " (SELECT reply_to, correlation_id, place FROM cheops.listener"
+     " WHERE operation = $1::uuid ORDER BY place DESC LIMIT $2::bigint)) AS l ORDER BY place"},
     {"load_executions",
      "SELECT " EXECUTION_COLUMNS " FROM cheops.execution WHERE operation = $1::uuid ORDER BY site"},
     {"load_outbound", "SELECT b.number, b.operation, coalesce(b.item, o.item)"
@@ -67,6 +74,9 @@ const struct pg_statement pg__load_statements[] = {
     {"load_range", "SELECT n, id, item FROM cheops.operation WHERE resource = $1 AND origin = $2"
                    " AND incarnation = $3::bigint AND n BETWEEN $4::bigint AND $5::bigint"
                    " ORDER BY n LIMIT $6::bigint"},
+    {"load_replies", "SELECT number, operation, reply_to, correlation_id, message_id, body, at_ms"
+                     " FROM cheops.reply WHERE number > $1::bigint AND reply_to <> ALL ($3::text[])"
+                     " ORDER BY number LIMIT $2::bigint"},
 };
 const size_t pg__load_statement_count = sizeof pg__load_statements / sizeof pg__load_statements[0];
 
@@ -125,6 +135,7 @@ static void read_self(struct chp_load *const *loads, const PGresult *result,
         load->start.event_published = pg__get_u64(result, 0, 2);
         load->start.event_last = pg__get_u64(result, 0, 3);
         load->start.received_last = pg__get_u64(result, 0, 4);
+        load->start.reply_last = pg__get_u64(result, 0, 5);
     }
 }
 
@@ -256,10 +267,22 @@ static void read_operation(struct chp_load *const *loads, const PGresult *result
     struct chp_uuid id = pg__get_uuid(result, 0, 0);
     load->operation_result.item = pg__get_bytes(result, 0, 1, arena);
     load->operation_result.row = decode_operation(&id, load->operation_result.item, arena);
-    load->operation_result.reply_to = pg__get_text(result, 0, 2, arena);
-    load->operation_result.correlation_id = pg__get_text(result, 0, 3, arena);
-    load->operation_result.completed = pg__get_bool(result, 0, 4);
+    load->operation_result.completed = pg__get_bool(result, 0, 2);
     load->found = load->operation_result.row != NULL;
+}
+
+static void read_listeners(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    int count = PQntuples(result);
+    load->operation_result.listener_count = (size_t)count;
+    load->operation_result.listeners =
+        chp_arena_calloc(arena, (size_t)count, sizeof *load->operation_result.listeners);
+    for (int i = 0; i < count; i++) {
+        load->operation_result.listeners[i] =
+            (struct chp_listener){.reply_to = pg__get_text(result, i, 0, arena),
+                                  .correlation_id = pg__get_text(result, i, 1, arena)};
+        load->operation_result.listener_place = pg__get_u64(result, i, 2);
+    }
 }
 
 static void read_execution(struct chp_execution_row *row, const PGresult *result, int i,
@@ -324,6 +347,24 @@ static void read_events(struct chp_load *const *loads, const PGresult *result,
             .at_ms = pg__get_u64(result, i, 1),
             .kind = pg__get_text(result, i, 2, arena),
             .json = pg__get_text(result, i, 3, arena),
+        };
+    }
+}
+
+static void read_replies(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+{
+    load->replies.count = (size_t)PQntuples(result);
+    load->found = load->replies.count > 0;
+    load->replies.rows = chp_arena_calloc(arena, load->replies.count, sizeof *load->replies.rows);
+    for (int i = 0; i < PQntuples(result); i++) {
+        load->replies.rows[i] = (struct chp_reply_row){
+            .number = pg__get_u64(result, i, 0),
+            .operation = pg__get_uuid(result, i, 1),
+            .to = {.reply_to = pg__get_text(result, i, 2, arena),
+                   .correlation_id = pg__get_text(result, i, 3, arena)},
+            .message_id = pg__get_text(result, i, 4, arena),
+            .body = pg__get_bytes(result, i, 5, arena),
+            .at_ms = pg__get_u64(result, i, 6),
         };
     }
 }
@@ -424,9 +465,10 @@ static void send_operation(struct sender *sender, struct chp_load *load)
 {
     char id[CHP_UUID_TEXT_BYTES];
     chp_uuid_format(&load->operation, id);
-    const char *params[] = {id};
+    const char *params[] = {id, number_text(sender, CHP_LISTENERS_MAX)};
     send_part(sender, load, "load_operation", params, 1, read_operation);
     send_part(sender, load, "load_executions", params, 1, read_executions);
+    send_part(sender, load, "load_listeners", params, 2, read_listeners);
 }
 
 static void send_range(struct sender *sender, struct chp_load *load)
@@ -438,6 +480,16 @@ static void send_range(struct sender *sender, struct chp_load *load)
                             number_text(sender, load->range.last),
                             number_text(sender, load->limit)};
     send_part(sender, load, "load_range", params, 6, read_items);
+}
+
+static void send_replies(struct sender *sender, struct chp_load *load)
+{
+    struct chp_buf names = {0};
+    pg__names_literal(&names, load->ids, load->id_count);
+    const char *params[] = {number_text(sender, load->after), number_text(sender, load->limit),
+                            chp_buf_text(&names)};
+    send_part(sender, load, "load_replies", params, 3, read_replies);
+    chp_buf_deinit(&names);
 }
 
 static void send_load(struct sender *sender, struct chp_load *load)
@@ -468,6 +520,9 @@ static void send_load(struct sender *sender, struct chp_load *load)
         break;
     case CHP_LOAD_RANGE:
         send_range(sender, load);
+        break;
+    case CHP_LOAD_REPLIES:
+        send_replies(sender, load);
         break;
     case CHP_LOAD_REPORT:
     case CHP_LOAD_VECTORS:

@@ -98,21 +98,26 @@ void pg__add_uuid(struct pg_columns *columns, const struct chp_uuid *uuid)
     add(columns, OID_UUID, uuid == NULL ? NULL : uuid->bytes, CHP_UUID_BYTES);
 }
 
+void pg__names_literal(struct chp_buf *literal, const char *const *names, size_t count)
+{
+    chp_buf_add_byte(literal, '{');
+    for (size_t i = 0; i < count; i++) {
+        chp_buf_add_text(literal, i == 0 ? "\"" : ",\"");
+        for (const char *c = names[i]; *c != 0; c++) {
+            if (*c == '"' || *c == '\\') {
+                chp_buf_add_byte(literal, '\\');
+            }
+            chp_buf_add_byte(literal, (uint8_t)*c);
+        }
+        chp_buf_add_byte(literal, '"');
+    }
+    chp_buf_add_byte(literal, '}');
+}
+
 void pg__add_names(struct pg_columns *columns, const char *const *names, size_t count)
 {
     struct chp_buf literal = {0};
-    chp_buf_add_byte(&literal, '{');
-    for (size_t i = 0; i < count; i++) {
-        chp_buf_add_text(&literal, i == 0 ? "\"" : ",\"");
-        for (const char *c = names[i]; *c != 0; c++) {
-            if (*c == '"' || *c == '\\') {
-                chp_buf_add_byte(&literal, '\\');
-            }
-            chp_buf_add_byte(&literal, (uint8_t)*c);
-        }
-        chp_buf_add_byte(&literal, '"');
-    }
-    chp_buf_add_byte(&literal, '}');
+    pg__names_literal(&literal, names, count);
     add(columns, OID_TEXT, literal.data, literal.len);
     chp_buf_deinit(&literal);
 }

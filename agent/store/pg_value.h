@@ -37,6 +37,8 @@ void pg__add_bool(struct pg_columns *columns, bool value);
 void pg__add_uuid(struct pg_columns *columns, const struct chp_uuid *uuid); /* NULL is NULL */
 /* As text of an array literal: unnest would flatten an array of arrays. */
 void pg__add_names(struct pg_columns *columns, const char *const *names, size_t count);
+/* Appends the names as an array literal. */
+void pg__names_literal(struct chp_buf *literal, const char *const *names, size_t count);
 void pg__add_vector(struct pg_columns *columns, const struct chp_vector *vector); /* as JSON text */
 void pg__add_files(struct pg_columns *columns, const struct chp_file *files, size_t count);
 void pg__row_end(struct pg_columns *columns);

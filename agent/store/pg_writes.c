@@ -10,6 +10,7 @@
  */
 #include "store/pg_writes.h"
 
+#include "base/limits.h"
 #include "base/map.h"
 #include "base/mem.h"
 
@@ -20,6 +21,9 @@
  * none is slow. */
 #define KEY_KEPT_MS    "604800000"
 #define FORGET_KEY_MAX "1000"
+
+#define LISTENERS_MAX "16"
+static_assert(CHP_LISTENERS_MAX == 16, "as in the statement");
 
 const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
     [CHP_WRITE_SELF] = {"write_self", "INSERT INTO cheops.self (site, incarnation)"
@@ -170,6 +174,22 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
                        "INSERT INTO cheops.idempotency_key (principal, key, hash, operation, "
                        "at_ms) SELECT * FROM w"
                        " ON CONFLICT (principal, key) DO NOTHING"},
+    [CHP_WRITE_LISTENER] =
+        {"write_listener",
+         "WITH w AS (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[])"
+         " AS w (operation, place, reply_to, correlation_id)), forgotten AS ("
+         "DELETE FROM cheops.listener old USING w"
+         " WHERE old.operation = w.operation AND old.place <= w.place - " LISTENERS_MAX ")"
+         "INSERT INTO cheops.listener (operation, place, reply_to, correlation_id) SELECT * FROM "
+         "w"},
+    [CHP_WRITE_REPLY] =
+        {"write_reply",
+         "INSERT INTO cheops.reply (number, operation, reply_to, correlation_id, message_id, body,"
+         " at_ms) SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[],"
+         " $5::text[], $6::bytea[], $7::bigint[])"},
+    [CHP_WRITE_REPLIED] = {"write_replied",
+                           "DELETE FROM cheops.reply USING unnest($1::bigint[]) AS w (number)"
+                           " WHERE reply.number = w.number"},
     [CHP_WRITE_PEER] =
         {"write_peer",
          "INSERT INTO cheops.peer (site, up, since_ms, heard_ms, round_trip_us)"
@@ -334,6 +354,31 @@ static void add_key(struct pg_columns *columns, const struct chp_write *write)
     pg__add_u64(columns, write->key.at_ms);
 }
 
+static void add_listener(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_uuid(columns, &write->listener.operation);
+    pg__add_u64(columns, write->listener.place);
+    pg__add_text(columns, write->listener.to.reply_to);
+    pg__add_text(columns, write->listener.to.correlation_id);
+}
+
+static void add_reply(struct pg_columns *columns, const struct chp_write *write)
+{
+    const struct chp_reply_row *row = &write->reply;
+    pg__add_u64(columns, row->number);
+    pg__add_uuid(columns, &row->operation);
+    pg__add_text(columns, row->to.reply_to);
+    pg__add_text(columns, row->to.correlation_id);
+    pg__add_text(columns, row->message_id);
+    pg__add_bytes(columns, row->body);
+    pg__add_u64(columns, row->at_ms);
+}
+
+static void add_replied(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_u64(columns, write->replied);
+}
+
 static void add_peer(struct pg_columns *columns, const struct chp_write *write)
 {
     pg__add_text(columns, write->peer.site);
@@ -416,6 +461,9 @@ static const struct {
     [CHP_WRITE_EVENT] = {add_event, NULL, NULL},
     [CHP_WRITE_EVENTS_PUBLISHED] = {add_events_published, no_identity, published_replaces},
     [CHP_WRITE_KEY] = {add_key, NULL, NULL},
+    [CHP_WRITE_LISTENER] = {add_listener, NULL, NULL},
+    [CHP_WRITE_REPLY] = {add_reply, NULL, NULL},
+    [CHP_WRITE_REPLIED] = {add_replied, NULL, NULL},
     [CHP_WRITE_PEER] = {add_peer, peer_identity, NULL},
 };
 

@@ -24,6 +24,7 @@ struct chp_request {
     uint64_t deadline_ms; /* 0: CHP_DEADLINE_DEFAULT_MS */
     const char *reply_to; /* AMQP only, else NULL */
     const char *correlation_id;
+    const char *warning; /* what the door's checks noted, to be told with the answer; or NULL */
 };
 
 /* Answer to a request. On error nothing was admitted. */
@@ -53,7 +54,7 @@ struct chp_notice {
 };
 
 /* A request from the AMQP door: msgpack map, see schema/wire.md. Sets all but id, principal,
- * reply_to and correlation_id; key is NULL when the body has none. */
+ * reply_to, correlation_id and warning; key is NULL when the body has none. */
 int chp_request_decode(struct chp_bytes body, struct chp_arena *arena, struct chp_request *request,
                        struct chp_error *error) CHP_MUST_CHECK;
 /* What the AMQP door sends to reply_to: {"kind": "accepted" | "refused" | "result" | "completed",

@@ -221,9 +221,10 @@ void cluster_clear(const struct cluster *cluster)
                   "0") != 0) {
         (void)usleep(1000);
     }
-    cluster_run(pg,
-                "TRUNCATE cheops.self, cheops.resource, cheops.operation, cheops.execution,"
-                " cheops.outbound, cheops.stream, cheops.event, cheops.idempotency_key, cheops.peer"
-                " RESTART IDENTITY");
+    cluster_run(
+        pg, "TRUNCATE cheops.self, cheops.resource, cheops.operation, cheops.execution,"
+            " cheops.outbound, cheops.stream, cheops.event, cheops.idempotency_key, cheops.peer,"
+            " cheops.reply, cheops.listener"
+            " RESTART IDENTITY");
     PQfinish(pg);
 }

@@ -61,6 +61,8 @@ int main(void)
     int failed = _cmocka_run_group_tests("store", suite_tests, suite_test_count, NULL, NULL);
     failed +=
         _cmocka_run_group_tests("answers", suite_answer_tests, suite_answer_test_count, NULL, NULL);
+    failed +=
+        _cmocka_run_group_tests("replies", suite_reply_tests, suite_reply_test_count, NULL, NULL);
     cluster_stop(&cluster);
     return failed;
 }

@@ -149,8 +149,9 @@ static void an_operation_is_stored_once(void **state)
     assert_string_equal(load->operation_result.row->resource, "web");
     assert_int_equal(load->operation_result.row->stamp.counter, 3);
     assert_string_equal(load->operation_result.row->summary, operation->summary);
-    assert_string_equal(load->operation_result.reply_to, "amq.gen-1");
-    assert_string_equal(load->operation_result.correlation_id, "c-1");
+    assert_int_equal(load->operation_result.listener_count, 1);
+    assert_string_equal(load->operation_result.listeners[0].reply_to, "amq.gen-1");
+    assert_string_equal(load->operation_result.listeners[0].correlation_id, "c-1");
     assert_false(load->operation_result.completed);
     assert_int_equal(load->operation_result.execution_count, 0);
     suite_release(commit);

@@ -31,6 +31,8 @@ extern const struct CMUnitTest suite_answer_tests[];
 extern const size_t suite_answer_test_count;
 extern const struct CMUnitTest suite_life_tests[];
 extern const size_t suite_life_test_count;
+extern const struct CMUnitTest suite_reply_tests[];
+extern const size_t suite_reply_test_count;
 
 /* Given by each runner: cmocka's setup and teardown of one test; *state is a struct suite. */
 int suite_setup(void **state);

@@ -92,6 +92,17 @@ static void run(struct node *node, const struct chp_after *after)
     chp_arena_deinit(&arena);
 }
 
+/* What a client of the AMQP door got, as a text: its reply_to and the message's id without the
+ * operation. */
+static void tell(struct node *node, const struct chp_reply_row *row)
+{
+    CHP_ASSERT(node->told_count < CLUSTER_TOLD_MAX);
+    CHP_ASSERT(row->number > node->told_last); /* in order */
+    node->told_last = row->number;
+    (void)snprintf(node->told[node->told_count++], sizeof node->told[0], "%s%s", row->to.reply_to,
+                   strchr(row->message_id, '/'));
+}
+
 static void act(struct node *node, const struct chp_after *after)
 {
     switch (after->kind) {
@@ -129,6 +140,9 @@ static void act(struct node *node, const struct chp_after *after)
         if (after->stream.site != NULL) {
             load_stream(node, after->stream.site, after->stream.key, after->stream.mark);
         }
+        break;
+    case CHP_AFTER_TELL:
+        tell(node, after->tell);
         break;
     case CHP_AFTER_FETCH:
     case CHP_AFTER_FORGET_RUN:
@@ -360,6 +374,8 @@ struct chp_uuid cluster_request(struct node *node, const char *resource, const c
     request->type = chp_arena_strdup(arena, type);
     request->scope = chp_arena_strdup(arena, scope);
     request->driver = "shell";
+    request->reply_to = node->reply_to;
+    request->correlation_id = node->reply_to;
     request->payload = chp_arena_bytes(arena, chp_buf_bytes(&payload));
     chp_buf_deinit(&payload);
     struct chp_event event = {.kind = CHP_EVENT_REQUEST,

@@ -7,7 +7,12 @@
 #include "engine/engine.h"
 #include "store/mem_store.h"
 
-enum { CLUSTER_SITES_MAX = 4, CLUSTER_RUNS_MAX = 4096, CLUSTER_MESSAGES_MAX = 8192 };
+enum {
+    CLUSTER_SITES_MAX = 4,
+    CLUSTER_RUNS_MAX = 4096,
+    CLUSTER_MESSAGES_MAX = 8192,
+    CLUSTER_TOLD_MAX = 64
+};
 
 struct cluster;
 
@@ -47,6 +52,10 @@ struct node {
     size_t dead_count;
     size_t events;
     bool commands_hang;
+    const char *reply_to; /* of the next requests, or NULL */
+    char told[CLUSTER_TOLD_MAX][64];
+    size_t told_count;
+    uint64_t told_last;
 };
 
 struct cluster {

@@ -338,6 +338,119 @@ static void one_failure_marks_no_other(void **state)
     cluster_stop(&cluster);
 }
 
+static void expect_told(const struct node *node, const char *const *told, size_t count)
+{
+    assert_int_equal(node->told_count, count);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(node->told[i], told[i]);
+    }
+}
+
+static size_t count_told(const struct node *node, const char *told)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < node->told_count; i++) {
+        count += strcmp(node->told[i], told) == 0;
+    }
+    return count;
+}
+
+static void who_left_a_queue_is_told_from_rows(void **state)
+{
+    (void)state;
+    cluster_start(&cluster, 2, 100, 64);
+    cluster_request(node(0), "r", "set", "A & B", NULL); /* nobody to tell */
+    cluster_settle(&cluster);
+    assert_int_equal(node(0)->told_count, 0);
+    node(0)->reply_to = "q";
+    cluster_request(node(0), "r", "set", "A & B", NULL);
+    cluster_settle(&cluster);
+    const char *told[] = {"q/accepted", "q/result/A/1/done", "q/result/B/1/done", "q/completed"};
+    expect_told(node(0), told, 4);
+    cluster_request(node(0), "r", "set", "A & C", NULL); /* refused: no row */
+    cluster_settle(&cluster);
+    assert_int_equal(node(0)->told_count, 4);
+    cluster_stop(&cluster);
+}
+
+static void results_after_a_restart_are_told(void **state)
+{
+    (void)state;
+    cluster_start(&cluster, 2, 100, 64);
+    node(0)->reply_to = "q";
+    cluster.cut[0][1] = true;
+    cluster_request(node(0), "r", "set", "A & B", NULL);
+    cluster_settle(&cluster);
+    assert_int_equal(node(0)->told_count, 2);
+    cluster_reset(node(0), true);
+    cluster.cut[0][1] = false;
+    cluster_settle(&cluster);
+    const char *told[] = {"q/accepted", "q/result/A/1/done", "q/result/B/1/done", "q/completed"};
+    expect_told(node(0), told, 4);
+    cluster_stop(&cluster);
+}
+
+static void who_asks_again_is_told_what_is_known_and_what_follows(void **state)
+{
+    (void)state;
+    cluster_start(&cluster, 3, 100, 64);
+    cluster.cut[0][1] = cluster.cut[0][2] = true;
+    node(0)->reply_to = "q";
+    cluster_request(node(0), "r", "set", "A & B & C", "k");
+    cluster_request(node(0), "r", "set", "A & B & C", "k"); /* the same queue, at once */
+    cluster_settle(&cluster);
+    const char *first[] = {"q/accepted", "q/accepted", "q/result/A/1/done"};
+    expect_told(node(0), first, 3);
+    node(0)->reply_to = "p";
+    cluster_request(node(0), "r", "set", "A & B & C", "k");
+    cluster.cut[0][1] = false; /* B's answer comes while the store is asked */
+    cluster_settle(&cluster);
+    cluster_reset(node(0), true); /* it is kept who listens */
+    cluster.cut[0][2] = false;
+    cluster_settle(&cluster);
+    const char *both[] = {"/result/A/1/done", "/result/B/1/done", "/result/C/1/done", "/completed"};
+    for (size_t i = 0; i < 4; i++) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "q%s", both[i]);
+        assert_int_equal(count_told(node(0), text), 1);
+        text[0] = 'p';
+        assert_int_equal(count_told(node(0), text), 1);
+    }
+    assert_string_equal(node(0)->told[node(0)->told_count - 1], "p/completed");
+    node(0)->reply_to = "late"; /* it has all ended */
+    node(0)->told_count = 0;
+    cluster_request(node(0), "r", "set", "A & B & C", "k");
+    cluster_settle(&cluster);
+    const char *late[] = {"late/accepted", "late/result/A/1/done", "late/result/B/1/done",
+                          "late/result/C/1/done", "late/completed"};
+    expect_told(node(0), late, 5);
+    assert_int_equal(node(0)->completed_count, 1);
+    assert_int_equal(node(0)->run_count, 1);
+    cluster_stop(&cluster);
+}
+
+static void the_last_to_ask_again_are_told(void **state)
+{
+    (void)state;
+    char names[CHP_LISTENERS_MAX + 2][8];
+    cluster_start(&cluster, 2, 100, 64);
+    cluster.cut[0][1] = true;
+    for (int i = 0; i < CHP_LISTENERS_MAX + 2; i++) {
+        (void)snprintf(names[i], sizeof names[i], "q%d", i);
+        node(0)->reply_to = names[i];
+        cluster_request(node(0), "r", "set", "A & B", "k");
+        cluster_settle(&cluster);
+        node(0)->told_count = 0;
+    }
+    cluster.cut[0][1] = false;
+    cluster_settle(&cluster);
+    assert_int_equal(node(0)->told_count, 2 * (CHP_LISTENERS_MAX + 1));
+    assert_int_equal(count_told(node(0), "q0/completed"), 1);
+    assert_int_equal(count_told(node(0), "q1/completed"), 0);
+    assert_int_equal(count_told(node(0), "q2/completed"), 1);
+    cluster_stop(&cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +470,10 @@ int main(void)
         cmocka_unit_test(a_silent_site_is_down),
         cmocka_unit_test(a_clock_that_leads_is_not_trusted),
         cmocka_unit_test(one_failure_marks_no_other),
+        cmocka_unit_test(who_left_a_queue_is_told_from_rows),
+        cmocka_unit_test(results_after_a_restart_are_told),
+        cmocka_unit_test(who_asks_again_is_told_what_is_known_and_what_follows),
+        cmocka_unit_test(the_last_to_ask_again_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
