@@ -271,8 +271,10 @@ static void read_operation(struct chp_load *const *loads, const PGresult *result
     load->found = load->operation_result.row != NULL;
 }
 
-static void read_listeners(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_listeners(struct chp_load *const *loads, const PGresult *result,
+                           struct chp_arena *arena)
 {
+    struct chp_load *load = loads[0];
     int count = PQntuples(result);
     load->operation_result.listener_count = (size_t)count;
     load->operation_result.listeners =
@@ -351,8 +353,10 @@ static void read_events(struct chp_load *const *loads, const PGresult *result,
     }
 }
 
-static void read_replies(struct chp_load *load, const PGresult *result, struct chp_arena *arena)
+static void read_replies(struct chp_load *const *loads, const PGresult *result,
+                         struct chp_arena *arena)
 {
+    struct chp_load *load = loads[0];
     load->replies.count = (size_t)PQntuples(result);
     load->found = load->replies.count > 0;
     load->replies.rows = chp_arena_calloc(arena, load->replies.count, sizeof *load->replies.rows);
