@@ -31,6 +31,7 @@ struct watchers;
 struct publisher;
 struct replies;
 struct shows;
+struct sweep;
 
 /* A request on its way to its reply. */
 struct submission {
@@ -87,6 +88,7 @@ struct chp_agent {
     struct publisher *publisher;
     struct replies *replies;
     struct shows *shows;
+    struct sweep *sweep;
 };
 
 /* turn.c: the turn of the loop (agent/doc/architecture.md) */
@@ -177,7 +179,20 @@ void executor__run(struct executor *executor, struct chp_bytes item, uint32_t ru
 void executor__fetch(struct executor *executor, struct chp_bytes item);
 void executor__forget(struct executor *executor, const struct chp_uuid *operation, uint32_t run,
                       const char *driver);
+/* A run that was started here and is not forgotten. */
+bool executor__knows(const struct executor *executor, const struct chp_uuid *operation,
+                     uint32_t run);
 struct chp_driver *executor__driver(struct chp_agent *agent, const char *name);
+
+/* sweep.c: what drivers keep of runs that have ended */
+struct sweep *sweep__new(struct chp_agent *agent);
+void sweep__free(struct sweep *sweep);
+/* The engine was thrown away, and what was asked with it. */
+void sweep__reset(struct sweep *sweep);
+/* About every second. */
+void sweep__tick(struct sweep *sweep);
+/* Returns whether the load was one of its own. */
+bool sweep__loaded(struct sweep *sweep, const struct chp_load *load);
 
 /* watch.c: who wants to know */
 struct watchers *watchers__new(void);
@@ -236,8 +251,16 @@ json_t *report__sites(struct chp_agent *agent);
 json_t *report__scope(struct chp_agent *agent, const char *text, struct chp_error *error);
 int report__ready(struct chp_agent *agent, struct chp_error *error);
 
-/* Tokens of publications: what is to be told of the outcome. The high byte says whose. */
-enum { TOKEN_STREAM = 1, TOKEN_DEAD = 2, TOKEN_EVENT = 3, TOKEN_REPLY = 4, TOKEN_SHIFT = 56 };
+/* Tokens of publications and loads: what is to be told of the outcome. The high byte says whose; a
+ * load of the engine's has none. */
+enum {
+    TOKEN_STREAM = 1,
+    TOKEN_DEAD = 2,
+    TOKEN_EVENT = 3,
+    TOKEN_REPLY = 4,
+    TOKEN_SWEEP = 5,
+    TOKEN_SHIFT = 56,
+};
 static inline uint64_t token_of(unsigned owner, uint64_t value)
 {
     return (uint64_t)owner << TOKEN_SHIFT | value;

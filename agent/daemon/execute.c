@@ -6,6 +6,8 @@
  */
 #include "daemon/daemon.h"
 
+#include "base/boundary.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,6 +109,7 @@ static void execution_on_done(void *user, const struct chp_completion *completio
 {
     struct execution *execution = user;
     struct chp_arena *arena = &execution->arena;
+    chp_boundary("agent.ended");
     CHP_ASSERT(execution->completion == NULL);
     execution->completion = chp_arena_alloc(arena, sizeof *completion);
     *execution->completion = *completion;
@@ -119,6 +122,7 @@ static void execution_on_done(void *user, const struct chp_completion *completio
         CHP_S("state", chp_state_name(completion->state)),
         CHP_I("exit_code", completion->exit_code), CHP_I("duration_ms", completion->duration_ms));
     give(execution);
+    chp_boundary("agent.given");
 }
 
 static void refuse(struct execution *execution, const char *reason)
@@ -181,6 +185,7 @@ static void start(struct execution *execution, bool resume)
         refuse(execution, "a file of the operation has gone from this site");
     } else {
         driver->vtable->start(driver, &run, execution_on_done, execution);
+        chp_boundary("agent.started");
     }
 }
 
@@ -200,6 +205,13 @@ void executor__run(struct executor *executor, struct chp_bytes item, uint32_t ru
     }
     chp_map_put(executor->executions, name, execution);
     start(execution, resume);
+}
+
+bool executor__knows(const struct executor *executor, const struct chp_uuid *operation,
+                     uint32_t run)
+{
+    uint8_t key[CHP_RUN_KEY_BYTES];
+    return chp_map_get(executor->executions, chp_run_key(key, operation, run)) != NULL;
 }
 
 void executor__forget(struct executor *executor, const struct chp_uuid *operation, uint32_t run,

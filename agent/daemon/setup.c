@@ -165,6 +165,7 @@ static void agent_on_tick(evutil_socket_t fd, short what, void *user)
     publisher__tick(agent->publisher);
     replies__tick(agent->replies);
     inbound__pump(agent->inbound);
+    sweep__tick(agent->sweep);
 }
 
 static void agent_on_beat(evutil_socket_t fd, short what, void *user)
@@ -538,6 +539,7 @@ static int open_parts(struct daemon *daemon, struct chp_arena *arena, struct chp
     agent->publisher = publisher__new(agent);
     agent->replies = replies__new(agent);
     agent->shows = shows__new(agent);
+    agent->sweep = sweep__new(agent);
     int code = make_directory(daemon->config->agent.state_dir, error);
     if (code == 0) {
         code = open_drivers(daemon, arena, error);
@@ -578,6 +580,7 @@ static void close_parts(struct daemon *daemon)
     publisher__free(agent->publisher);
     replies__free(agent->replies);
     watchers__free(agent->watchers);
+    sweep__free(agent->sweep);
     submit__deinit(agent);
     turn__deinit(agent);
 }

@@ -7,6 +7,7 @@
  */
 #include "daemon/daemon.h"
 
+#include "base/boundary.h"
 #include "store/pg_store.h"
 
 #include <stdlib.h>
@@ -78,46 +79,58 @@ static void act(struct chp_agent *agent, const struct chp_after *after)
 {
     switch (after->kind) {
     case CHP_AFTER_REPLY:
+        chp_boundary("agent.reply");
         submit__reply(agent, after->reply.ticket, &after->reply.reply);
         break;
     case CHP_AFTER_SETTLE:
+        chp_boundary("agent.settle");
         inbound__settle(agent->inbound, after->settle.delivery);
         break;
     case CHP_AFTER_DEAD:
+        chp_boundary("agent.dead");
         inbound__dead_item(agent->inbound, after->settle.delivery, after->settle.reason,
                            after->settle.bytes);
         break;
     case CHP_AFTER_SEND:
+        chp_boundary("agent.send");
         sender__item(agent->sender, after->send.site, after->send.key, after->send.number,
                      after->send.item);
         break;
     case CHP_AFTER_CONTROL:
+        chp_boundary("agent.control");
         (void)sender__control_bytes(agent, after->send.site, after->send.key, after->send.item,
                                     30000);
         break;
     case CHP_AFTER_FETCH:
+        chp_boundary("agent.fetch");
         executor__fetch(agent->executor, after->run.item);
         break;
     case CHP_AFTER_RUN:
+        chp_boundary("agent.run");
         executor__run(agent->executor, after->run.item, after->run.run, after->run.resume);
         break;
     case CHP_AFTER_FORGET_RUN:
+        chp_boundary("agent.forget");
         executor__forget(agent->executor, &after->forget_run.operation, after->forget_run.run,
                          after->forget_run.driver);
         break;
     case CHP_AFTER_NOTICE:
+        chp_boundary("agent.notice");
         agent->metrics.operations_completed_total += after->notice.notice.completed;
         watchers__notice(agent->watchers, &after->notice.notice);
         break;
     case CHP_AFTER_TELL:
+        chp_boundary("agent.tell");
         replies__add(agent->replies, after->tell);
         break;
     case CHP_AFTER_EVENT:
+        chp_boundary("agent.event");
         publisher__event(agent->publisher, after->event.number);
         break;
     case CHP_AFTER_MARK:
     case CHP_AFTER_RESEND:
     case CHP_AFTER_STARTED:
+        chp_boundary("agent.stream");
         act_stream(agent, after);
         break;
     case CHP_AFTER_PEER:
@@ -134,7 +147,7 @@ static void take_load(struct chp_agent *agent, const struct chp_load *load)
         publisher__loaded(agent->publisher, load);
     } else if (load->kind == CHP_LOAD_REPLIES) {
         replies__loaded(agent->replies, load);
-    } else {
+    } else if (!sweep__loaded(agent->sweep, load)) {
         struct chp_event event = {.kind = CHP_EVENT_LOADED, .loaded = load};
         turn__step(agent, &event);
     }
@@ -144,6 +157,7 @@ static void take_load(struct chp_agent *agent, const struct chp_load *load)
 static void act_all(struct chp_agent *agent, struct chp_effects *effects)
 {
     bool was_started = agent->engine_started;
+    chp_boundary("agent.committed");
     for (size_t i = 0; i < effects->batch.write_count; i++) {
         const struct chp_write *write = &effects->batch.writes[i];
         agent->metrics.executions_unverified_total +=
@@ -153,6 +167,7 @@ static void act_all(struct chp_agent *agent, struct chp_effects *effects)
     for (size_t i = 0; i < effects->after_count; i++) {
         act(agent, &effects->after[i]);
     }
+    chp_boundary("agent.acted");
     for (size_t i = 0; i < effects->batch.load_count; i++) {
         take_load(agent, &effects->batch.loads[i]);
     }
@@ -168,6 +183,7 @@ static void act_all(struct chp_agent *agent, struct chp_effects *effects)
     sender__pump(agent->sender);
     publisher__pump(agent->publisher);
     replies__pump(agent->replies);
+    chp_boundary("agent.pumped");
 }
 
 /* The store has not come back: what was taken from the broker goes back to its queues, and nothing
@@ -211,6 +227,7 @@ static void drop_engine(struct chp_agent *agent)
     publisher__reset(agent->publisher);
     replies__reset(agent->replies);
     away_from_now(agent);
+    sweep__reset(agent->sweep);
     submit__store_lost(agent);
 }
 
@@ -259,7 +276,9 @@ static void submit(struct chp_agent *agent)
     agent->in_flight = effects;
     effects->batch.on_done = on_done;
     effects->batch.user = agent;
+    chp_boundary("agent.submit");
     chp_store_submit(agent->store, &effects->batch);
+    chp_boundary("agent.submitted");
 }
 
 static void turn_on_end(evutil_socket_t fd, short what, void *user)

@@ -57,6 +57,11 @@ static inline struct chp_bytes chp_run_key(uint8_t key[CHP_RUN_KEY_BYTES],
     return chp_bytes(key, CHP_RUN_KEY_BYTES);
 }
 
+struct chp_run_id {
+    struct chp_uuid operation;
+    uint32_t run;
+};
+
 typedef void chp_completion_fn(void *user, const struct chp_completion *completion);
 
 struct chp_driver;
@@ -75,6 +80,10 @@ struct chp_driver_vtable {
     void (*cancel)(struct chp_driver *driver, const struct chp_uuid *operation, uint32_t run);
     /* The result has been committed: what the driver kept to survive a restart may go. */
     void (*forget)(struct chp_driver *driver, const struct chp_uuid *operation, uint32_t run);
+    /* Runs of which something is kept, whether they go on or not, at most max from where the last
+     * call stopped; fewer than max: that was all, and the next call begins anew. NULL: a driver
+     * that keeps nothing. A crash between commit and forget leaves them. */
+    size_t (*kept)(struct chp_driver *driver, struct chp_run_id *ids, size_t max);
     void (*free)(struct chp_driver *driver);
 };
 

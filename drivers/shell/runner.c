@@ -13,6 +13,7 @@
  */
 #include "runner.h"
 
+#include "base/boundary.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -381,10 +382,13 @@ static int write_status(struct runner *runner, bool started, bool swept)
 
 static enum chp_runner_exit run(struct runner *runner)
 {
+    chp_boundary("runner.durable");
     bool started = start(runner) == 0;
     bool swept = true;
     if (started) {
+        chp_boundary("runner.started");
         supervise(runner);
+        chp_boundary("runner.exited");
         swept = sweep(runner);
         if (runner->exited && runner->report >= 0) {
             take_report(runner);
@@ -393,8 +397,11 @@ static enum chp_runner_exit run(struct runner *runner)
         for (int i = 0; i < LAST_READS && runner->output >= 0 && take_output(runner); i++) {
         }
     }
+    chp_boundary("runner.swept");
     int code = write_status(runner, started, swept);
+    chp_boundary("runner.answered");
     chp_spool_remove_tree(runner->work);
+    chp_boundary("runner.tidied");
     return code == 0 ? CHP_RUNNER_OK : CHP_RUNNER_UNWRITTEN;
 }
 
@@ -414,7 +421,9 @@ static int claim_and_run(struct runner *runner)
     }
     /* The command's user must be able to pass through to its own directory. */
     mode_t mode = runner->job.switch_user ? 0711 : 0700;
-    int code = chp_spool_claim(runner->job.directory, mode, runner->job.durable, &runner->lock);
+    chp_boundary("runner.detached");
+    int code = chp_spool_claim(runner->job.directory, mode, runner->job.durable, runner->job.agent,
+                               &runner->lock);
     if (code != 0) {
         return code == CHP_ECONFLICT ? CHP_RUNNER_TAKEN : exit_of_errno();
     }

@@ -15,6 +15,7 @@
 #include "shell_job.h"
 #include "spool.h"
 
+#include "base/boundary.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -58,6 +59,8 @@ struct shell_driver {
     struct chp_list finished;
     unsigned running_count;
     struct event *deliver;
+    int lock; /* on the spool */
+    struct chp_spool_cursor kept;
 };
 
 struct shell_run {
@@ -200,6 +203,7 @@ static void runner_on_exit(evutil_socket_t fd, short what, void *user)
     (void)fd;
     (void)what;
     CHP_ASSERT(run->magic == RUN_MAGIC);
+    chp_boundary("agent.exited");
     event_free(run->exited);
     run->exited = NULL;
     (void)close(run->pidfd);
@@ -287,7 +291,9 @@ static void launch(struct shell_run *run)
     char reason[CHP_REASON_MAX_BYTES];
     pid_t pid = 0;
     int job = job_file(&run->job);
+    chp_boundary("agent.spawn");
     int failure = job < 0 ? errno : spawn_runner(run, job, &pid);
+    chp_boundary("agent.spawned");
     if (job >= 0) {
         (void)close(job);
     }
@@ -454,6 +460,17 @@ static void shell_forget(struct chp_driver *base, const struct chp_uuid *operati
     free(directory);
 }
 
+static size_t shell_kept(struct chp_driver *base, struct chp_run_id *ids, size_t max)
+{
+    struct shell_driver *driver = driver_of(base);
+    size_t count = 0;
+    while (count < max &&
+           chp_spool_next(&driver->kept, driver->spool, &ids[count].operation, &ids[count].run)) {
+        count++;
+    }
+    return count;
+}
+
 static void driver_on_deliver(evutil_socket_t fd, short what, void *user)
 {
     struct shell_driver *driver = user;
@@ -494,6 +511,10 @@ static void shell_free(struct chp_driver *base)
     if (driver->deliver != NULL) {
         event_free(driver->deliver);
     }
+    chp_spool_rewind(&driver->kept);
+    if (driver->lock >= 0) {
+        (void)close(driver->lock);
+    }
     chp_map_free(driver->runs);
     shell__settings_free(driver->settings);
     shell__identity_deinit(&driver->identity);
@@ -513,6 +534,20 @@ static void clear_shows(const char *shows)
     }
 }
 
+/* One agent at a time: two would both find a run that nobody has claimed. */
+static int take_spool(struct shell_driver *driver, struct chp_error *error)
+{
+    pid_t holder = 0;
+    int code = chp_spool_take(driver->spool, &driver->lock, &holder);
+    if (code == CHP_ECONFLICT) {
+        return chp_error_set(error, code, "the spool %.200s is in use by another agent, process %d",
+                             driver->spool, (int)holder);
+    }
+    return code == 0 ? 0
+                     : chp_error_set(error, code, "the spool %.200s cannot be locked: %s",
+                                     driver->spool, strerror(errno));
+}
+
 static int open_spool(struct shell_driver *driver, const char *spool, struct chp_error *error)
 {
     mode_t mode = driver->identity.switch_user ? 0711 : 0700;
@@ -520,6 +555,10 @@ static int open_spool(struct shell_driver *driver, const char *spool, struct chp
         (driver->spool = realpath(spool, NULL)) == NULL) {
         return chp_error_set(error, CHP_EIO, "the spool %.200s cannot be used: %s", spool,
                              strerror(errno));
+    }
+    int code = take_spool(driver, error);
+    if (code != 0) {
+        return code;
     }
     struct chp_buf path = {0};
     chp_buf_printf(&path, "%s/shows", driver->spool);
@@ -541,6 +580,7 @@ struct chp_driver *chp_shell_driver_new(const struct chp_shell_config *config,
         .start = shell_start,
         .cancel = shell_cancel,
         .forget = shell_forget,
+        .kept = shell_kept,
         .free = shell_free,
     };
     struct shell_driver *driver = chp_alloc(sizeof *driver);
@@ -548,6 +588,7 @@ struct chp_driver *chp_shell_driver_new(const struct chp_shell_config *config,
     chp_random(&seed, sizeof seed);
     driver->driver.vtable = &vtable;
     driver->base = config->base;
+    driver->lock = -1;
     driver->runner = chp_strdup(config->runner);
     driver->runs = chp_map_new(seed);
     chp_list_init(&driver->waiting);

@@ -263,6 +263,7 @@ int shell__job_encode(const struct shell_settings *settings, const struct shell_
             .directory = directory,
             .durable = !run->is_show,
             .parent = run->is_show ? getpid() : 0,
+            .agent = run->is_show ? 0 : getpid(),
             .deadline_ms = run->deadline_ms == 0 ? CHP_DEADLINE_DEFAULT_MS : run->deadline_ms,
             .memory_max_bytes = settings->memory_max_bytes,
             .processes_max = settings->processes_max,

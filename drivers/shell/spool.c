@@ -2,10 +2,10 @@
 /* The spool on disk: claim, look, status, forget. */
 #include "spool.h"
 
+#include "base/boundary.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -48,12 +48,16 @@ static int parent_of(char path[CHP_SPOOL_PATH_BYTES], const char *directory)
     return 0;
 }
 
-/* The holder of a run's lock; 0 when nobody holds it. */
-static pid_t lock_holder(const char *directory)
+enum { CLAIM_TRIES = 100 };
+
+static const char agent_name[] = "/agent"; /* in the spool, of its lock */
+
+/* The holder of the lock at path with ".lock"; 0 when nobody holds it. */
+static pid_t lock_holder(const char *of)
 {
     char path[CHP_SPOOL_PATH_BYTES];
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (path_join(path, directory, ".lock") != 0) {
+    if (path_join(path, of, ".lock") != 0) {
         return 0;
     }
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -93,11 +97,12 @@ static int sync_path(const char *path)
     return result;
 }
 
-static int take_lock(const char *directory)
+/* A descriptor, or -1 with errno: EAGAIN or EACCES when somebody else has it. */
+static int take_lock(const char *of)
 {
     char path[CHP_SPOOL_PATH_BYTES];
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (path_join(path, directory, ".lock") != 0) {
+    if (path_join(path, of, ".lock") != 0) {
         return -1;
     }
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -110,28 +115,74 @@ static int take_lock(const char *directory)
     return -1;
 }
 
-int chp_spool_claim(const char *directory, mode_t mode, bool durable, int *lock)
+int chp_spool_take(const char *spool, int *lock, pid_t *holder)
+{
+    char agent[CHP_SPOOL_PATH_BYTES];
+    if (path_join(agent, spool, agent_name) != 0) {
+        return CHP_EIO;
+    }
+    *lock = take_lock(agent);
+    if (*lock >= 0) {
+        return 0;
+    }
+    if (errno != EAGAIN && errno != EACCES) {
+        return CHP_EIO;
+    }
+    *holder = lock_holder(agent);
+    return CHP_ECONFLICT;
+}
+
+/* The operation's directory and the lock in it. The agent removes a directory that is empty, also
+ * between the two. */
+static int take_run(const char *operation, const char *directory, mode_t mode)
+{
+    int lock = -1;
+    for (int i = 0; i < CLAIM_TRIES; i++) {
+        if (mkdir(operation, mode) != 0 && errno != EEXIST) {
+            return -1;
+        }
+        chp_boundary("runner.prepared");
+        lock = take_lock(directory);
+        if (lock >= 0 || errno != ENOENT) {
+            return lock;
+        }
+    }
+    return lock;
+}
+
+/* Takes the claim back; errno stays. */
+static void unclaim(const char *directory)
+{
+    int saved = errno;
+    (void)rmdir(directory);
+    errno = saved;
+}
+
+int chp_spool_claim(const char *directory, mode_t mode, bool durable, pid_t agent, int *lock)
 {
     char operation[CHP_SPOOL_PATH_BYTES];
     char spool[CHP_SPOOL_PATH_BYTES];
-    if (parent_of(operation, directory) != 0 || parent_of(spool, operation) != 0) {
+    char holder[CHP_SPOOL_PATH_BYTES];
+    if (parent_of(operation, directory) != 0 || parent_of(spool, operation) != 0 ||
+        path_join(holder, spool, agent_name) != 0) {
         return CHP_EIO;
     }
-    if (mkdir(operation, mode) != 0 && errno != EEXIST) {
-        return CHP_EIO;
-    }
-    *lock = take_lock(directory);
+    *lock = take_run(operation, directory, mode);
     if (*lock < 0) {
         return errno == EAGAIN || errno == EACCES ? CHP_ECONFLICT : CHP_EIO;
     }
+    chp_boundary("runner.locked");
     if (mkdir(directory, mode) != 0) {
         return errno == EEXIST ? CHP_ECONFLICT : CHP_EIO;
     }
+    if (agent != 0 && lock_holder(holder) != agent) {
+        unclaim(directory);
+        return CHP_ECONFLICT;
+    }
+    chp_boundary("runner.claimed");
     /* Without this a crash of the machine could undo the claim but not what the command did. */
     if (durable && (sync_path(operation) != 0 || sync_path(spool) != 0)) {
-        int saved = errno;
-        (void)rmdir(directory);
-        errno = saved;
+        unclaim(directory);
         return CHP_EIO;
     }
     return 0;
@@ -169,9 +220,12 @@ int chp_spool_status_write(const char *directory, const struct chp_spool_status 
         return CHP_EIO;
     }
     chp_spool_status_encode(status, &bytes);
-    if (write_all(fd, bytes.data, bytes.len) == 0 && (!durable || fsync(fd) == 0) &&
-        rename(temporary, path) == 0 && (!durable || sync_path(directory) == 0)) {
-        code = 0;
+    if (write_all(fd, bytes.data, bytes.len) == 0 && (!durable || fsync(fd) == 0)) {
+        chp_boundary("runner.written");
+        if (rename(temporary, path) == 0) {
+            chp_boundary("runner.renamed");
+            code = !durable || sync_path(directory) == 0 ? 0 : CHP_EIO;
+        }
     }
     int saved = errno;
     (void)close(fd);
@@ -298,11 +352,80 @@ void chp_spool_remove_tree(const char *directory)
 void chp_spool_forget(const char *directory)
 {
     char path[CHP_SPOOL_PATH_BYTES];
+    if (lock_holder(directory) > 0) {
+        return;
+    }
     chp_spool_remove_tree(directory);
+    chp_boundary("agent.removed");
     if (path_join(path, directory, ".lock") == 0) {
         (void)unlink(path);
     }
+    chp_boundary("agent.unlocked");
     if (parent_of(path, directory) == 0) {
         (void)rmdir(path); /* stays while another run of the operation is there */
     }
+}
+
+void chp_spool_rewind(struct chp_spool_cursor *cursor)
+{
+    if (cursor->operation != NULL) {
+        (void)closedir(cursor->operation);
+    }
+    if (cursor->spool != NULL) {
+        (void)closedir(cursor->spool);
+    }
+    *cursor = (struct chp_spool_cursor){0};
+}
+
+/* The next directory that has an operation's id as its name; one that is empty goes. */
+static bool next_operation(struct chp_spool_cursor *cursor)
+{
+    struct dirent *entry;
+    while ((entry = readdir(cursor->spool)) != NULL) {
+        int top = dirfd(cursor->spool);
+        if (chp_uuid_parse(entry->d_name, &cursor->id) != 0 ||
+            unlinkat(top, entry->d_name, AT_REMOVEDIR) == 0) {
+            continue;
+        }
+        int fd = openat(top, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        cursor->operation = fd < 0 ? NULL : fdopendir(fd);
+        if (cursor->operation != NULL) {
+            return true;
+        }
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+    }
+    return false;
+}
+
+/* "7" and "7.lock" are of run 7. */
+static bool run_of(const char *name, uint32_t *run)
+{
+    char *end = NULL;
+    unsigned long number = strtoul(name, &end, 10);
+    *run = (uint32_t)number;
+    return name[0] >= '0' && name[0] <= '9' && number <= UINT32_MAX &&
+           (*end == 0 || strcmp(end, ".lock") == 0);
+}
+
+bool chp_spool_next(struct chp_spool_cursor *cursor, const char *spool, struct chp_uuid *operation,
+                    uint32_t *run)
+{
+    if (cursor->spool == NULL) {
+        cursor->spool = opendir(spool);
+    }
+    while (cursor->spool != NULL && (cursor->operation != NULL || next_operation(cursor))) {
+        struct dirent *entry;
+        while ((entry = readdir(cursor->operation)) != NULL) {
+            if (run_of(entry->d_name, run)) {
+                *operation = cursor->id;
+                return true;
+            }
+        }
+        (void)closedir(cursor->operation);
+        cursor->operation = NULL;
+    }
+    chp_spool_rewind(cursor);
+    return false;
 }

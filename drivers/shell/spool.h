@@ -8,6 +8,9 @@
  * lock is a POSIX record lock rather than flock(): it can be asked about without taking it, and the
  * kernel names the holder, which is what an agent that came back needs to wait for it.
  *
+ * The agent holds such a lock on the whole spool, agent.lock: one agent at a time, and a runner
+ * that was started by an agent that is gone since claims nothing (chp_spool_claim).
+ *
  * Jobs and statuses are a magic line and fields of tag (1 byte), length (4 bytes, little endian),
  * value. Both sides come from one build of one machine, so there is one version and no skipping of
  * what is unknown.
@@ -19,6 +22,7 @@
 #include "base/limits.h"
 #include "base/uuid.h"
 
+#include <dirent.h>
 #include <sys/types.h>
 
 enum {
@@ -49,6 +53,7 @@ struct chp_spool_job {
     const char *directory;     /* of the run, absolute */
     bool durable;              /* claim and status survive a crash of the machine */
     pid_t parent;              /* the run ends when this process does; 0: it outlives it */
+    pid_t agent;               /* must have the spool when the run is claimed; 0: nobody needs to */
     uint64_t deadline_ms;      /* duration */
     uint64_t memory_max_bytes; /* 0: no limit, as the next */
     uint64_t processes_max;
@@ -97,10 +102,18 @@ enum chp_spool_found {
 /* What became of a run. runner: the process, when alive. */
 enum chp_spool_found chp_spool_look(const char *directory, pid_t *runner);
 
-/* Takes the lock (held until the process ends; *lock is its descriptor) and creates the directory,
- * which must not exist. mode is that of the directories made. 0, CHP_ECONFLICT when somebody else
- * has or had the run, or CHP_EIO with errno. */
-int chp_spool_claim(const char *directory, mode_t mode, bool durable, int *lock) CHP_MUST_CHECK;
+/* Takes the spool for this process, an agent: *lock is a descriptor, which is closed to give it
+ * back. 0, CHP_ECONFLICT with the agent that has it, or CHP_EIO with errno. */
+int chp_spool_take(const char *spool, int *lock, pid_t *holder) CHP_MUST_CHECK;
+
+/* Takes the run's lock (held until the process ends; *lock is its descriptor) and creates the
+ * directory, which must not exist. mode is that of the directories made. 0, CHP_ECONFLICT when
+ * somebody else has or had the run, or CHP_EIO with errno.
+ * agent, unless 0, must have the spool once the claim is there, else the claim is taken back
+ * (CHP_ECONFLICT): an agent that came after it may have found nothing, started another runner, and
+ * forgotten the run by now. As long as it has the spool, nobody else looks. */
+int chp_spool_claim(const char *directory, mode_t mode, bool durable, pid_t agent,
+                    int *lock) CHP_MUST_CHECK;
 
 /* Writes the status so that it is there whole or not at all. 0, or CHP_EIO with errno. */
 int chp_spool_status_write(const char *directory, const struct chp_spool_status *status,
@@ -112,7 +125,21 @@ int chp_spool_status_read(const char *directory, struct chp_arena *arena,
 /* Removes a directory with everything below it, never following a link; what cannot be removed
  * stays. */
 void chp_spool_remove_tree(const char *directory);
-/* Removes all of a run. */
+/* Removes all of a run, unless its runner lives. */
 void chp_spool_forget(const char *directory);
+
+/* Goes over the runs in a spool, whatever is there of them. Zeroed: at the beginning. */
+struct chp_spool_cursor {
+    DIR *spool;
+    DIR *operation; /* or NULL: the next one */
+    struct chp_uuid id;
+};
+
+/* The next run, possibly told twice. false at the end, or when the spool cannot be read; the cursor
+ * is then at the beginning again. */
+bool chp_spool_next(struct chp_spool_cursor *cursor, const char *spool, struct chp_uuid *operation,
+                    uint32_t *run);
+/* Back to the beginning, holding nothing open. */
+void chp_spool_rewind(struct chp_spool_cursor *cursor);
 
 #endif

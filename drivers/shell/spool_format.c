@@ -21,6 +21,7 @@ enum job_tag {
     JOB_FILE_NAME, /* followed by one of the next two */
     JOB_FILE_PATH,
     JOB_FILE_CONTENT,
+    JOB_AGENT,
     JOB_TAG_END,
 };
 
@@ -146,6 +147,7 @@ void chp_spool_job_encode(const struct chp_spool_job *job, struct chp_buf *out)
     add_text(out, JOB_DIRECTORY, job->directory);
     add_number(out, JOB_DURABLE, job->durable);
     add_number(out, JOB_PARENT, (uint64_t)job->parent);
+    add_number(out, JOB_AGENT, (uint64_t)job->agent);
     add_number(out, JOB_DEADLINE_MS, job->deadline_ms);
     add_number(out, JOB_MEMORY_MAX_BYTES, job->memory_max_bytes);
     add_number(out, JOB_PROCESSES_MAX, job->processes_max);
@@ -243,6 +245,10 @@ static int decode_job_field(struct reader *reader, const struct field *field,
     case JOB_PARENT:
         code = field_number(reader, field, INT_MAX, &number);
         job->parent = (pid_t)number;
+        return code;
+    case JOB_AGENT:
+        code = field_number(reader, field, INT_MAX, &number);
+        job->agent = (pid_t)number;
         return code;
     case JOB_DEADLINE_MS:
         return field_number(reader, field, CHP_DEADLINE_MAX_MS, &job->deadline_ms);

@@ -603,6 +603,8 @@ static void shows_leave_nothing(void **state)
  * once marker exists (NULL: after the run ended; its completion is then never taken). */
 static void agent_dies(struct fixture *fixture, const struct chp_run *run, const char *marker)
 {
+    fixture->driver->vtable->free(fixture->driver); /* a spool is one agent's */
+    fixture->driver = NULL;
     pid_t agent = fork();
     assert_true(agent >= 0);
     if (agent == 0) {
@@ -629,6 +631,7 @@ static void agent_dies(struct fixture *fixture, const struct chp_run *run, const
     }
     (void)kill(-agent, SIGKILL);
     assert_int_equal(waitpid(agent, NULL, 0), agent);
+    fixture->driver = new_driver(fixture);
 }
 
 static void resume_attaches_to_a_living_runner(void **state)
@@ -713,7 +716,7 @@ static void resume_without_runner_is_in_doubt(void **state)
     struct chp_run run = order(fixture, (const char *const[]){"true", NULL});
     char *directory = chp_spool_directory(fixture->spool, &run.operation, run.run);
     int lock = -1;
-    assert_int_equal(chp_spool_claim(directory, 0700, false, &lock), 0);
+    assert_int_equal(chp_spool_claim(directory, 0700, false, 0, &lock), 0);
     (void)close(lock); /* the machine crashed here */
     run.resume = true;
     struct result *result = perform(fixture, &run);
@@ -737,6 +740,58 @@ static void resume_without_runner_is_in_doubt(void **state)
     assert_int_equal(result->state, CHP_STATE_IN_DOUBT);
     assert_non_null(strstr(result->reason, "cannot be read"));
     free(directory);
+}
+
+/* A runner that is slow to claim: its agent dies, another one runs the command and forgets it, and
+ * only then does the first runner come. */
+static void late_runner_runs_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    char wrapper[128];
+    char marker[128];
+    char go[128];
+    char script[512];
+    const char *runner = fixture->config.runner;
+    (void)snprintf(wrapper, sizeof wrapper, "%s/slow-runner", fixture->directory);
+    (void)snprintf(marker, sizeof marker, "%s/pid", fixture->directory);
+    (void)snprintf(go, sizeof go, "%s/go", fixture->directory);
+    FILE *out = fopen(wrapper, "w");
+    assert_non_null(out);
+    (void)fprintf(out,
+                  "#!/bin/sh\nexport PATH=/usr/bin:/bin\necho $$ > %s.new; mv %s.new %s\n"
+                  "while ! test -e %s; do sleep 0.01; done\nexec %s\n",
+                  marker, marker, marker, go, runner);
+    (void)fclose(out);
+    assert_int_equal(chmod(wrapper, 0700), 0);
+    (void)snprintf(script, sizeof script, "echo once >> %s/runs", fixture->directory);
+    struct chp_run run = order(fixture, (const char *const[]){"sh", "-c", script, NULL});
+    fixture->config.runner = wrapper;
+    agent_dies(fixture, &run, marker);
+    pid_t late = read_pid(marker);
+    assert_true(alive(late));
+
+    fixture->driver->vtable->free(fixture->driver);
+    fixture->config.runner = runner;
+    fixture->driver = new_driver(fixture);
+    run.resume = true;
+    assert_int_equal(perform(fixture, &run)->state, CHP_STATE_DONE);
+    fixture->driver->vtable->forget(fixture->driver, &run.operation, run.run);
+
+    (void)close(open(go, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    for (int i = 0; i < WAIT_MS / 2 && alive(late); i++) {
+        (void)usleep(2000);
+    }
+    assert_false(alive(late));
+    (void)snprintf(script, sizeof script, "%s/runs", fixture->directory);
+    char *runs = read_text(script);
+    assert_string_equal(runs, "once\n");
+    free(runs);
+    /* It is told, so that what it left is swept. */
+    struct chp_run_id kept[2];
+    assert_int_equal(fixture->driver->vtable->kept(fixture->driver, kept, 2), 1);
+    assert_true(chp_uuid_equal(&kept[0].operation, &run.operation));
+    fixture->driver->vtable->forget(fixture->driver, &kept[0].operation, kept[0].run);
+    assert_int_equal(fixture->driver->vtable->kept(fixture->driver, kept, 2), 0);
 }
 
 /* The runner is killed: its command does not go on without it. */
@@ -864,6 +919,7 @@ int main(void)
         TEST(resume_takes_a_status),
         TEST(resume_starts_what_was_never_claimed),
         TEST(resume_without_runner_is_in_doubt),
+        TEST(late_runner_runs_nothing),
         TEST(killed_runner_is_in_doubt),
         TEST(show_ends_with_its_agent),
         TEST(missing_runner),

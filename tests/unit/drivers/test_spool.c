@@ -147,7 +147,7 @@ static void claims_are_exclusive(void **state)
     if (child == 0) {
         char byte = 0;
         (void)close(stop[1]);
-        byte = (char)(chp_spool_claim(directory, 0700, true, &lock) == 0 ? 'y' : 'n');
+        byte = (char)(chp_spool_claim(directory, 0700, true, 0, &lock) == 0 ? 'y' : 'n');
         (void)!write(ready[1], &byte, 1);
         (void)!read(stop[0], &byte, 1);
         _exit(0);
@@ -157,11 +157,13 @@ static void claims_are_exclusive(void **state)
     assert_int_equal(byte, 'y');
     assert_int_equal(chp_spool_look(directory, &runner), CHP_SPOOL_ALIVE);
     assert_int_equal(runner, child);
-    assert_int_equal(chp_spool_claim(directory, 0700, true, &lock), CHP_ECONFLICT);
+    chp_spool_forget(directory); /* not under a runner that lives */
+    assert_int_equal(access(directory, F_OK), 0);
+    assert_int_equal(chp_spool_claim(directory, 0700, true, 0, &lock), CHP_ECONFLICT);
     (void)close(stop[1]);
     assert_int_equal(waitpid(child, NULL, 0), child);
     assert_int_equal(chp_spool_look(directory, &runner), CHP_SPOOL_DOUBT);
-    assert_int_equal(chp_spool_claim(directory, 0700, true, &lock), CHP_ECONFLICT);
+    assert_int_equal(chp_spool_claim(directory, 0700, true, 0, &lock), CHP_ECONFLICT);
     (void)close(lock);
     struct chp_spool_status status = {.done = true};
     assert_int_equal(chp_spool_status_write(directory, &status, true), 0);
@@ -173,6 +175,109 @@ static void claims_are_exclusive(void **state)
     (void)close(ready[1]);
     (void)close(stop[0]);
     free(directory);
+}
+
+/* Another process that has the spool, as an agent does, until it is killed. */
+static pid_t other_agent(const char *spool)
+{
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t agent = fork();
+    if (agent == 0) {
+        int lock = -1;
+        pid_t holder = 0;
+        char byte = (char)(chp_spool_take(spool, &lock, &holder) == 0 ? 'y' : 'n');
+        (void)!write(ready[1], &byte, 1);
+        for (;;) {
+            (void)pause();
+        }
+    }
+    char byte = 0;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    (void)close(ready[0]);
+    (void)close(ready[1]);
+    return agent;
+}
+
+static void claims_need_the_agent_that_wanted_them(void **state)
+{
+    (void)state;
+    char spool[] = "/tmp/cheops-test-spool-XXXXXX";
+    assert_non_null(mkdtemp(spool));
+    struct chp_uuid id = chp_uuid_new();
+    char *first = chp_spool_directory(spool, &id, 1);
+    char *second = chp_spool_directory(spool, &id, 2);
+    pid_t holder = 0;
+    int lock = -1;
+    pid_t agent = other_agent(spool);
+    assert_int_equal(chp_spool_take(spool, &lock, &holder), CHP_ECONFLICT);
+    assert_int_equal(holder, agent);
+    assert_int_equal(chp_spool_claim(first, 0700, true, agent, &lock), 0);
+    (void)close(lock);
+    assert_int_equal(kill(agent, SIGKILL), 0);
+    assert_int_equal(waitpid(agent, NULL, 0), agent);
+
+    /* Its runner comes too late: another agent may have run and forgotten this by now. */
+    assert_int_equal(chp_spool_claim(second, 0700, true, agent, &lock), CHP_ECONFLICT);
+    (void)close(lock);
+    assert_int_not_equal(access(second, F_OK), 0);
+    pid_t next = other_agent(spool);
+    assert_int_equal(chp_spool_claim(second, 0700, true, agent, &lock), CHP_ECONFLICT);
+    (void)close(lock);
+    assert_int_not_equal(access(second, F_OK), 0);
+    assert_int_equal(chp_spool_claim(second, 0700, true, next, &lock), 0);
+    (void)close(lock);
+    assert_int_equal(kill(next, SIGKILL), 0);
+    assert_int_equal(waitpid(next, NULL, 0), next);
+    assert_int_equal(chp_spool_take(spool, &lock, &holder), 0);
+    (void)close(lock);
+    free(first);
+    free(second);
+    chp_spool_remove_tree(spool);
+}
+
+static void everything_kept_is_told(void **state)
+{
+    (void)state;
+    char spool[] = "/tmp/cheops-test-spool-XXXXXX";
+    char path[128];
+    char id[CHP_UUID_TEXT_BYTES];
+    struct chp_uuid ids[3] = {chp_uuid_new(), chp_uuid_new(), chp_uuid_new()};
+    struct chp_spool_cursor cursor = {0};
+    struct chp_uuid operation;
+    uint32_t run = 0;
+    assert_non_null(mkdtemp(spool));
+    assert_false(chp_spool_next(&cursor, spool, &operation, &run));
+    for (uint32_t i = 0; i < 4; i++) { /* two runs of the first */
+        char *directory = chp_spool_directory(spool, &ids[i / 2], i + 1);
+        int lock = -1;
+        assert_int_equal(chp_spool_claim(directory, 0700, false, 0, &lock), 0);
+        (void)close(lock);
+        assert_int_equal(i == 2 ? rmdir(directory) : 0, 0); /* only its lock is left */
+        free(directory);
+    }
+    chp_uuid_format(&ids[2], id);
+    (void)snprintf(path, sizeof path, "%s/%s", spool, id);
+    assert_int_equal(mkdir(path, 0700), 0);
+    (void)snprintf(path, sizeof path, "%s/shows", spool);
+    assert_int_equal(mkdir(path, 0700), 0);
+    for (int pass = 0; pass < 2; pass++) {
+        unsigned told[5] = {0};
+        while (chp_spool_next(&cursor, spool, &operation, &run)) {
+            assert_in_range(run, 1, 4);
+            assert_true(chp_uuid_equal(&operation, &ids[(run - 1) / 2]));
+            told[run]++;
+        }
+        assert_true(told[1] > 0 && told[2] > 0 && told[3] > 0 && told[4] > 0);
+    }
+    assert_int_equal(access(path, F_OK), 0);
+    (void)snprintf(path, sizeof path, "%s/%s", spool, id);
+    assert_int_not_equal(access(path, F_OK), 0); /* an empty one goes */
+    assert_true(chp_spool_next(&cursor, spool, &operation, &run));
+    chp_spool_rewind(&cursor);
+    chp_spool_remove_tree(spool);
+    assert_false(chp_spool_next(&cursor, spool, &operation, &run));
 }
 
 static void removes_any_tree(void **state)
@@ -213,9 +318,13 @@ static void removes_any_tree(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(job_round_trip),    cmocka_unit_test(job_file_names_stay_inside),
-        cmocka_unit_test(status_round_trip), cmocka_unit_test(claims_are_exclusive),
+        cmocka_unit_test(job_round_trip),
+        cmocka_unit_test(job_file_names_stay_inside),
+        cmocka_unit_test(status_round_trip),
+        cmocka_unit_test(claims_are_exclusive),
         cmocka_unit_test(removes_any_tree),
+        cmocka_unit_test(claims_need_the_agent_that_wanted_them),
+        cmocka_unit_test(everything_kept_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
