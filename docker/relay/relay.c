@@ -151,21 +151,27 @@ static size_t pair_unwritten(const struct pair *pair, int direction)
            evbuffer_get_length(bufferevent_get_output(pair->sides[!direction]));
 }
 
+/* Only on a change: to enable writing makes libevent tell at once that there is nothing to write.
+ */
+static void side_set(struct bufferevent *side, short event, bool wanted)
+{
+    bool enabled = (bufferevent_get_enabled(side) & event) != 0;
+
+    if (wanted && !enabled) {
+        bufferevent_enable(side, event);
+    } else if (!wanted && enabled) {
+        bufferevent_disable(side, event);
+    }
+}
+
 /* Reads where the other side takes it, writes where the link lets it. */
 static void pair_update(struct pair *pair)
 {
     for (int i = 0; i < 2; i++) {
         bool blocked = pair->link->condition.blocked[i];
-        if (!blocked && pair->ended < 0 && pair_unwritten(pair, i) < BUFFER_MAX_BYTES) {
-            bufferevent_enable(pair->sides[i], EV_READ);
-        } else {
-            bufferevent_disable(pair->sides[i], EV_READ);
-        }
-        if (blocked || pair->ended == !i) {
-            bufferevent_disable(pair->sides[!i], EV_WRITE);
-        } else {
-            bufferevent_enable(pair->sides[!i], EV_WRITE);
-        }
+        side_set(pair->sides[i], EV_READ,
+                 !blocked && pair->ended < 0 && pair_unwritten(pair, i) < BUFFER_MAX_BYTES);
+        side_set(pair->sides[!i], EV_WRITE, !blocked && pair->ended != !i);
     }
 }
 

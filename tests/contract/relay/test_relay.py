@@ -119,6 +119,19 @@ class Relay(unittest.TestCase):
         self.assertEqual(self.b.recv(5), b"first")
         self.assertEqual(self.b.recv(6), b"second")
 
+    def test_idles(self):
+        """Links that are whole, cut and slow cost nothing while nothing passes."""
+        for lines in ("", "A B\n", "A B slow 10 1000\n", ""):
+            self.set(lines)
+            ticks = self.ticks()
+            time.sleep(1)
+            self.assertLess(self.ticks() - ticks, 5, lines)
+
+    def ticks(self):
+        """Processor time of the relay in hundredths of a second."""
+        fields = Path(f"/proc/{self.relay.pid}/stat").read_text().rpartition(") ")[2].split()
+        return int(fields[11]) + int(fields[12])
+
     def test_what_was_sent_before_the_end_arrives(self):
         self.set("A B slow 500 0\n")
         self.a.sendall(b"last")
