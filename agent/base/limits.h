@@ -60,8 +60,9 @@ enum {
     CHP_INBOUND_MAX_BYTES = 8 * 1024 * 1024, /* of messages that are not acked: 64 full ones */
     CHP_SUBMISSIONS_MAX = 1024,              /* requests of the HTTP door that wait for a reply */
     CHP_SUBMISSIONS_MAX_BYTES = 16 * 1024 * 1024,
-    CHP_SHOWS_MAX = 256,  /* reading commands asked for here, and running here */
-    CHP_FETCHES_MAX = 16, /* blobs being fetched: each has a file open and a window on its way */
+    CHP_SHOWS_MAX = 256,    /* reading commands asked for here, and running here */
+    CHP_RESOLVES_MAX = 256, /* executions in doubt being resolved, here and at other sites */
+    CHP_FETCHES_MAX = 16,   /* blobs being fetched: each has a file open and a window on its way */
 };
 
 static_assert(CHP_PAST_MAX_BYTES + CHP_MESSAGE_CLOSE_BYTES < CHP_MESSAGE_MAX_BYTES,

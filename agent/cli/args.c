@@ -256,7 +256,7 @@ static int check(const struct cli_args *args, struct chp_arena *arena, struct ch
     if (cli__given(args, OPT_WAIT) && cli__given(args, OPT_NO_WAIT)) {
         return chp_error_set(error, CHP_EINVAL, "give --wait or --no-wait, not both");
     }
-    if (cli__given(args, OPT_SITE) && cli__given(args, OPT_API)) {
+    if (cli__given(args, OPT_SITE) && cli__given(args, OPT_API) && !command->about_site) {
         return chp_error_set(error, CHP_EINVAL, "give --site or --api, not both");
     }
     return 0;

@@ -18,6 +18,7 @@ enum cli_complete {
     CLI_COMPLETE_SITE,
     CLI_COMPLETE_RESOURCE,
     CLI_COMPLETE_OPERATION,
+    CLI_COMPLETE_DOUBT, /* operations in doubt, and resolutions */
     CLI_COMPLETE_DEAD,
     CLI_COMPLETE_VERB,
     CLI_COMPLETE_SHELL,
@@ -57,6 +58,7 @@ enum cli_complete {
     X(HTTP, "http", 0, "", false, NOTHING, "show a REST request's answer instead of a command's")  \
     X(RESOURCE, "resource", 0, "ID", false, RESOURCE, "only operations of this resource")          \
     X(STATE, "state", 0, "STATE", false, STATE, "only operations in this state")                   \
+    X(ALL, "all", 0, "", false, NOTHING, "all that are in doubt at the site")                      \
     X(LIMIT, "limit", 0, "N", false, NOTHING, "at most this many")                                 \
     X(BEFORE, "before", 0, "ID", false, OPERATION, "only operations older than this one")          \
     X(AFTER, "after", 0, "N|ID", false, NOTHING, "only what follows this number or id")            \
@@ -89,6 +91,7 @@ struct cli_command {
     bool takes_command; /* words after -- are a command */
     bool hidden;
     bool offline;               /* needs no agent */
+    bool about_site;            /* --site names what it is about: another agent may be asked */
     enum cli_complete complete; /* of its operands */
     int (*run)(struct cli *cli);
 };

@@ -97,6 +97,7 @@ int cli__cmd_show(struct cli *cli);
 int cli__cmd_op_show(struct cli *cli);
 int cli__cmd_op_list(struct cli *cli);
 int cli__cmd_op_watch(struct cli *cli);
+int cli__cmd_op_resolve(struct cli *cli);
 int cli__cmd_resource_list(struct cli *cli);
 int cli__cmd_resource_show(struct cli *cli);
 int cli__cmd_resource_history(struct cli *cli);

@@ -33,6 +33,8 @@ static const char *source_of(enum cli_complete complete)
         return "ids resource";
     case CLI_COMPLETE_OPERATION:
         return "ids operation";
+    case CLI_COMPLETE_DOUBT:
+        return "ids doubt";
     case CLI_COMPLETE_DEAD:
         return "ids dead";
     case CLI_COMPLETE_VERB:
@@ -238,6 +240,7 @@ int cli__cmd_complete_ids(struct cli *cli)
         {"site", "/v1/sites", "sites", "site"},
         {"resource", "/v1/resources?limit=100", "resources", "id"},
         {"operation", "/v1/operations?limit=50", "operations", "id"},
+        {"doubt", "/v1/operations?state=in-doubt&limit=50", "operations", "id"},
         {"dead", "/v1/dead", "dead", "id"},
     };
     const char *kind = cli->args.operands[0];
@@ -247,6 +250,9 @@ int cli__cmd_complete_ids(struct cli *cli)
         for (size_t i = 0; i < count; i++) {
             (void)printf("%s\n", names[i]);
         }
+    }
+    if (strcmp(kind, "doubt") == 0) {
+        (void)printf("done\nfailed\nrerun\n");
     }
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (strcmp(kinds[i].kind, kind) != 0) {

@@ -95,6 +95,7 @@ int cli__cmd_op_show(struct cli *cli)
         cli__view_line(cli, "entered", cli__when(cli, cli__text(operation, "entered_at")));
         cli__view_line(cli, "files", files_text(cli, json_object_get(operation, "files")));
         print_sites(cli, json_object_get(operation, "sites"));
+        cli__view_doubts(cli, operation);
     }
     json_decref(operation);
     return CLI_OK;

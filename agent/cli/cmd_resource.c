@@ -3,6 +3,9 @@
 #include "cli/views.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+enum { DOUBTS_MAX = 5 };
 
 int cli__cmd_resource_list(struct cli *cli)
 {
@@ -39,6 +42,29 @@ int cli__cmd_resource_list(struct cli *cli)
     return exit_code;
 }
 
+/* What of the resource is in doubt at the site that is asked. */
+static int print_doubts(struct cli *cli, const char *id)
+{
+    json_t *status = NULL;
+    json_t *list = NULL;
+    int exit_code = cli__get(cli, &status, "/v1/status");
+    const char *site = cli__text(status, "site");
+    if (exit_code == CLI_OK && site != NULL) {
+        exit_code =
+            cli__get(cli, &list, "/v1/operations?state=in-doubt&limit=%d&site=%s&resource=%s",
+                     DOUBTS_MAX, cli__url(cli, site), cli__url(cli, id));
+    }
+    size_t i;
+    json_t *operation;
+    json_array_foreach(json_object_get(list, "operations"), i, operation)
+    {
+        cli__view_doubts(cli, operation);
+    }
+    json_decref(list);
+    json_decref(status);
+    return exit_code;
+}
+
 int cli__cmd_resource_show(struct cli *cli)
 {
     json_t *resource = NULL;
@@ -64,6 +90,10 @@ int cli__cmd_resource_show(struct cli *cli)
         cli__view_line(cli, "last", cli__text(resource, "last_operation"));
         cli__view_line(cli, "matrix", matrix);
         free(matrix);
+        const char *state = cli__text(resource, "state");
+        if (state != NULL && strcmp(state, "in-doubt") == 0) {
+            exit_code = print_doubts(cli, cli->args.operands[0]);
+        }
     }
     json_decref(resource);
     return exit_code;

@@ -66,6 +66,20 @@ const struct cli_command cli__commands[] = {
      .operands_max = 1,
      .complete = CLI_COMPLETE_OPERATION,
      .run = cli__cmd_op_watch},
+    {.name = "op resolve",
+     .operands = "ID done|failed|rerun",
+     .summary = "say what became of an execution that is in doubt at a site",
+     .details = "A crash hid whether it ran, and it holds its resource at that site until somebody "
+                "has looked: it counts as done or failed from now on, or it runs again. --site "
+                "names the site of the execution. Its agent is asked where it is known how, else "
+                "the default one, which asks that site. Instead of an ID, --resource ID and --all "
+                "resolve all executions of a resource, or all at the site, oldest first.",
+     .options = BIT(RESOURCE) | BIT(ALL) | BIT(TIMEOUT),
+     .operands_min = 1,
+     .operands_max = 2,
+     .about_site = true,
+     .complete = CLI_COMPLETE_DOUBT,
+     .run = cli__cmd_op_resolve},
     {.name = "resource list",
      .operands = "",
      .summary = "resources that this site knows",

@@ -127,7 +127,7 @@ static int site_url(const char *site, struct chp_arena *arena, const char **url,
         }
     }
     return chp_error_set(
-        error, CHP_EINVAL,
+        error, CHP_ENOTFOUND,
         "no agent is known for the site %s: set %s, or write a line '%s URL' in %s", site, variable,
         site, path == NULL ? "~/.config/cheops/sites" : path);
 }

@@ -16,8 +16,8 @@ struct cli_endpoint {
 
 /* site and api: the options, or NULL. Order: api; site (CHEOPS_API_<SITE>, else its line in the
  * sites file); CHEOPS_API; http://127.0.0.1:8440. Token: user information of the URL, CHEOPS_TOKEN,
- * the file CHEOPS_TOKEN_FILE, the file "token" beside the sites file. CHP_EINVAL with a sentence
- * that has no secret in it. */
+ * the file CHEOPS_TOKEN_FILE, the file "token" beside the sites file. CHP_EINVAL, or CHP_ENOTFOUND
+ * when no agent of the site is known, with a sentence that has no secret in it. */
 int cli__endpoint_find(const char *site, const char *api, struct chp_arena *arena,
                        struct cli_endpoint *endpoint, struct chp_error *error) CHP_MUST_CHECK;
 /* "CHEOPS_API_SAINT_MALO" for "Saint-Malo". */

@@ -37,6 +37,9 @@ static int run(struct cli *cli, int argc, char *const *argv)
     struct cli_endpoint endpoint;
     code = cli__endpoint_find(cli__arg(&cli->args, OPT_SITE), cli__arg(&cli->args, OPT_API),
                               &cli->arena, &endpoint, &error);
+    if (code == CHP_ENOTFOUND && cli->args.command->about_site) {
+        code = cli__endpoint_find(NULL, NULL, &cli->arena, &endpoint, &error);
+    }
     if (code != 0) {
         return cli__fail(CLI_USAGE, "%s", error.text);
     }

@@ -15,6 +15,8 @@ void cli__view_line(struct cli *cli, const char *label, const char *value);
 /* Text or number members of an object. */
 void cli__view_fields(struct cli *cli, const json_t *object, const struct cli_field *fields,
                       size_t count);
+/* Of each site where the operation is in doubt: why, and what to do. */
+void cli__view_doubts(struct cli *cli, const json_t *operation);
 /* Operations as a table. */
 void cli__view_operations(struct cli *cli, const json_t *operations);
 

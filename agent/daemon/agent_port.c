@@ -31,12 +31,19 @@ static void port_unwatch(struct chp_agent *agent, void *user)
     watchers__remove(agent->watchers, user);
     submit__forget(agent, user);
     shows__forget(agent->shows, user);
+    resolves__forget(agent->resolves, user);
 }
 
 static void port_show(struct chp_agent *agent, const struct chp_show *show, chp_show_fn *on_answer,
                       void *user)
 {
     shows__start(agent->shows, show, on_answer, user);
+}
+
+static void port_resolve(struct chp_agent *agent, const struct chp_resolve *resolve,
+                         const char *site, uint64_t timeout_ms, chp_resolve_fn *on_done, void *user)
+{
+    resolves__start(agent->resolves, resolve, site, timeout_ms, on_done, user);
 }
 
 static void port_query(struct chp_agent *agent, enum chp_query query, const char *const *params,
@@ -119,6 +126,7 @@ const struct chp_agent_vtable agent_port__vtable = {
     .watch_events = port_watch_events,
     .unwatch = port_unwatch,
     .show = port_show,
+    .resolve = port_resolve,
     .query = port_query,
     .query_cancel = port_query_cancel,
     .dead = port_dead,

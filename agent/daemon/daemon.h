@@ -32,6 +32,7 @@ struct publisher;
 struct replies;
 struct shows;
 struct sweep;
+struct resolves;
 
 /* A request on its way to its reply. */
 struct submission {
@@ -89,6 +90,7 @@ struct chp_agent {
     struct replies *replies;
     struct shows *shows;
     struct sweep *sweep;
+    struct resolves *resolves;
 };
 
 /* turn.c: the turn of the loop (agent/doc/architecture.md) */
@@ -244,6 +246,21 @@ void shows__on_answer(struct shows *shows, const char *from, const struct chp_an
 
 /* doctor.c: port/agent.h */
 json_t *doctor__check(struct chp_agent *agent, const struct chp_doctor_facts *facts);
+
+/* resolve.c: executions in doubt, here and at other sites */
+struct resolves *resolves__new(struct chp_agent *agent);
+void resolves__free(struct resolves *resolves);
+void resolves__start(struct resolves *resolves, const struct chp_resolve *resolve, const char *site,
+                     uint64_t timeout_ms, chp_resolve_fn *on_done, void *user);
+void resolves__forget(struct resolves *resolves, const void *user);
+/* The engine's answer, committed. */
+void resolves__done(struct resolves *resolves, uint64_t ticket, int code, const char *error);
+void resolves__store_lost(struct resolves *resolves);
+/* From the control queue. */
+void resolves__on_resolve(struct resolves *resolves, const char *from,
+                          const struct chp_resolve *resolve);
+void resolves__on_resolved(struct resolves *resolves, const char *from,
+                           const struct chp_resolved *resolved);
 
 /* agent_port.c, report.c */
 extern const struct chp_agent_vtable agent_port__vtable;

@@ -313,7 +313,11 @@ static void dispatch(struct inbound_messages *inbound, struct inbound_item *item
                 (double)chp_blobs_fetched_bytes(agent->blobs);
             break;
         case CHP_ITEM_RESOLVE:
+            resolves__on_resolve(agent->resolves, header->from, &item->item.resolve);
+            break;
         case CHP_ITEM_RESOLVED:
+            resolves__on_resolved(agent->resolves, header->from, &item->item.resolved);
+            break;
         case CHP_ITEM_WANT:
         case CHP_ITEM_REPAIR:
         case CHP_ITEM_NONE:

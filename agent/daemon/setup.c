@@ -540,6 +540,7 @@ static int open_parts(struct daemon *daemon, struct chp_arena *arena, struct chp
     agent->replies = replies__new(agent);
     agent->shows = shows__new(agent);
     agent->sweep = sweep__new(agent);
+    agent->resolves = resolves__new(agent);
     int code = make_directory(daemon->config->agent.state_dir, error);
     if (code == 0) {
         code = open_drivers(daemon, arena, error);
@@ -562,6 +563,7 @@ static void close_parts(struct daemon *daemon)
     if (agent->door != NULL) {
         chp_http_door_free(agent->door);
     }
+    resolves__free(agent->resolves);
     shows__free(agent->shows);
     executor__free(agent->executor);
     for (size_t i = 0; i < DRIVERS; i++) {

@@ -82,6 +82,10 @@ static void act(struct chp_agent *agent, const struct chp_after *after)
         chp_boundary("agent.reply");
         submit__reply(agent, after->reply.ticket, &after->reply.reply);
         break;
+    case CHP_AFTER_RESOLVED:
+        resolves__done(agent->resolves, after->resolved.ticket, after->resolved.code,
+                       after->resolved.error);
+        break;
     case CHP_AFTER_SETTLE:
         chp_boundary("agent.settle");
         inbound__settle(agent->inbound, after->settle.delivery);
@@ -229,6 +233,7 @@ static void drop_engine(struct chp_agent *agent)
     away_from_now(agent);
     sweep__reset(agent->sweep);
     submit__store_lost(agent);
+    resolves__store_lost(agent->resolves);
 }
 
 static void on_done(struct chp_batch *batch, int code, const struct chp_error *error)

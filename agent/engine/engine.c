@@ -119,6 +119,9 @@ void chp_engine_step(struct chp_engine *engine, const struct chp_event *event,
     case CHP_EVENT_EXECUTED:
         engine__on_executed(engine, event, effects);
         break;
+    case CHP_EVENT_RESOLVE:
+        engine__on_resolve(engine, event, effects);
+        break;
     case CHP_EVENT_TICK:
         engine__on_tick(engine, event, effects);
         break;

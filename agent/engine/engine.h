@@ -56,6 +56,7 @@ enum chp_event_kind {
     CHP_EVENT_BEAT,     /* a heartbeat arrived */
     CHP_EVENT_FETCHED,  /* the files of an operation are here, or nowhere */
     CHP_EVENT_EXECUTED, /* a run ended */
+    CHP_EVENT_RESOLVE,  /* a person says what became of an execution in doubt here */
     CHP_EVENT_TICK,     /* about every second */
 };
 
@@ -105,11 +106,19 @@ struct chp_event {
             const char *resource;
             const struct chp_completion *completion;
         } executed;
+        struct {
+            uint64_t ticket; /* comes back in CHP_AFTER_RESOLVED, once */
+            struct chp_uuid operation;
+            enum chp_resolution resolution;
+            const char *principal; /* valid until then */
+            uint64_t as_of;        /* the engine's own: 0 */
+        } resolve;
     };
 };
 
 enum chp_after_kind {
-    CHP_AFTER_REPLY,  /* to a request */
+    CHP_AFTER_REPLY,    /* to a request */
+    CHP_AFTER_RESOLVED, /* the answer to a CHP_EVENT_RESOLVE */
     CHP_AFTER_SETTLE, /* an inbound item is safe: its message may be acked when all its items are */
     CHP_AFTER_DEAD,   /* an inbound item can't be processed: dead-letter it, then settle */
     CHP_AFTER_SEND,   /* a numbered item is in the store and may go */
@@ -134,6 +143,11 @@ struct chp_after {
             uint64_t ticket;
             struct chp_reply reply;
         } reply;
+        struct {
+            uint64_t ticket;
+            int code;          /* 0: it is resolved */
+            const char *error; /* sentence, when code != 0 */
+        } resolved;
         struct {
             uint64_t delivery;
             const char *reason;     /* DEAD: why */

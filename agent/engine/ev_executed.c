@@ -69,10 +69,8 @@ void engine__answer(struct chp_engine *engine, const struct chp_operation *opera
     }
 }
 
-/* Whether the operation ran after one that follows it in the sequence; moves the row's last
- * executed on. */
-static bool note_order(struct chp_engine *engine, struct resource *resource,
-                       const struct chp_operation *operation)
+bool engine__note_order(struct chp_engine *engine, struct resource *resource,
+                        const struct chp_operation *operation)
 {
     struct chp_resource_row *row = &resource->row;
     if (row->level == CHP_LEVEL_NONE) {
@@ -117,16 +115,23 @@ static void journal(struct chp_engine *engine, const struct chp_operation *opera
                  now, effects);
 }
 
+void engine__conclude(struct chp_engine *engine, const struct chp_operation *operation,
+                      const struct chp_ack *ack, const struct chp_now *now,
+                      struct chp_effects *effects)
+{
+    engine__answer(engine, operation, ack, now, effects);
+    journal(engine, operation, ack, now, effects);
+}
+
 static void finish(struct chp_engine *engine, struct resource *resource, struct pending *pending,
                    struct chp_ack *ack, const struct chp_now *now, struct chp_effects *effects)
 {
     const struct chp_operation *operation = pending->operation;
     if (ack->state == CHP_STATE_DONE || ack->state == CHP_STATE_FAILED) {
-        ack->unverified = note_order(engine, resource, operation);
+        ack->unverified = engine__note_order(engine, resource, operation);
         resource__write(resource, effects);
     }
-    engine__answer(engine, operation, ack, now, effects);
-    journal(engine, operation, ack, now, effects);
+    engine__conclude(engine, operation, ack, now, effects);
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_FORGET_RUN);
     after->forget_run.operation = operation->id;
     after->forget_run.run = ack->run;

@@ -51,6 +51,8 @@ static void on_resource(struct chp_engine *engine, const struct chp_event *event
         again.now = event->now;
         if (again.kind == CHP_EVENT_REQUEST) {
             engine__on_request(engine, &again, effects);
+        } else if (again.kind == CHP_EVENT_RESOLVE) {
+            engine__on_resolve(engine, &again, effects);
         } else {
             CHP_ASSERT(again.kind == CHP_EVENT_ITEM);
             engine__on_operation(engine, &again, effects);

@@ -145,6 +145,7 @@ struct chp_engine {
     uint64_t incarnation;
     uint64_t event_last;
     uint64_t reply_last;
+    uint64_t resolved; /* executions in doubt that were resolved since the start */
     struct peer *peers;
     struct chp_map *resources;
     struct chp_list lru;
@@ -317,6 +318,11 @@ void engine__on_fetched(struct chp_engine *engine, const struct chp_event *event
                         struct chp_effects *effects);
 void engine__on_executed(struct chp_engine *engine, const struct chp_event *event,
                          struct chp_effects *effects);
+void engine__on_resolve(struct chp_engine *engine, const struct chp_event *event,
+                        struct chp_effects *effects);
+/* Goes on with it when the operation has been read. */
+void engine__resolve(struct chp_engine *engine, const struct chp_event *event,
+                     const struct chp_load *load, struct chp_effects *effects);
 void engine__on_tick(struct chp_engine *engine, const struct chp_event *event,
                      struct chp_effects *effects);
 /* Asks for the next page of busy resources if there is room. */
@@ -331,5 +337,13 @@ void engine__send_ack(struct chp_engine *engine, const char *origin, const struc
 void engine__answer(struct chp_engine *engine, const struct chp_operation *operation,
                     const struct chp_ack *ack, const struct chp_now *now,
                     struct chp_effects *effects);
+/* Whether the operation ran after one that follows it in the sequence; moves the row's last
+ * executed on. */
+bool engine__note_order(struct chp_engine *engine, struct resource *resource,
+                        const struct chp_operation *operation);
+/* An execution here has come to an end, or into doubt: its answer and its event. */
+void engine__conclude(struct chp_engine *engine, const struct chp_operation *operation,
+                      const struct chp_ack *ack, const struct chp_now *now,
+                      struct chp_effects *effects);
 
 #endif

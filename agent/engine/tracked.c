@@ -363,6 +363,11 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
             tracked__answer(engine, tracked__get(engine, &load->operation), &event.item.item->ack,
                             now, effects);
             stream__settle(engine, &event, effects);
+        } else if (event.kind == CHP_EVENT_RESOLVE) {
+            if (own && tracked__get(engine, &load->operation) == NULL) {
+                restore(engine, load);
+            }
+            engine__resolve(engine, &event, load, effects);
         } else if (own) {
             engine__on_executed(engine, &event, effects);
         } else if (event.kind == CHP_EVENT_ITEM) {

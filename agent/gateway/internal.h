@@ -36,6 +36,7 @@ enum {
     GATEWAY_WAIT_DEFAULT_MS = 60 * 1000,
     GATEWAY_RETRY_FIRST_MS = 1000, /* of what a stream asks of the store */
     GATEWAY_RETRY_MAX_MS = 10 * 1000,
+    GATEWAY_RESOLVE_TIMEOUT_MS = 30 * 1000,
     GATEWAY_LINGER_MS = 2 * 1000,
     GATEWAY_LINGER_MAX_BYTES = 4 * 1024 * 1024,
     GATEWAY_PAGE_DEFAULT = 100,
@@ -273,6 +274,7 @@ gateway_handler gateway__operation_create;
 gateway_handler gateway__operation_list;
 gateway_handler gateway__operation_get;
 gateway_handler gateway__operation_watch;
+gateway_handler gateway__operation_resolve;
 gateway_handler gateway__resource_list;
 gateway_handler gateway__resource_get;
 gateway_handler gateway__resource_history;

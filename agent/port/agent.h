@@ -31,6 +31,8 @@ typedef void chp_notice_fn(void *user, const struct chp_notice *notice);
 typedef void chp_show_fn(void *user, int code, const struct chp_answer *answer,
                          const char *const *sites, size_t site_count,
                          const struct chp_error *error);
+/* code 0: the execution is resolved, committed at its site. */
+typedef void chp_resolve_fn(void *user, int code, const char *error);
 /* A new event, committed: its number and its JSON object. */
 typedef void chp_event_fn(void *user, uint64_t number, const char *kind, const char *json);
 
@@ -55,9 +57,13 @@ struct chp_agent_vtable {
                   chp_notice_fn *on_notice, void *user);
     void (*watch_events)(struct chp_agent *agent, chp_event_fn *on_event, void *user);
     void (*unwatch)(struct chp_agent *agent,
-                    void *user); /* all watches, submits and shows of user */
+                    void *user); /* all watches, submits, shows and resolves of user */
     void (*show)(struct chp_agent *agent, const struct chp_show *show, chp_show_fn *on_answer,
                  void *user);
+    /* An execution in doubt at site. CHP_ETIMEOUT when another site did not answer within
+     * timeout_ms (at most CHP_DEADLINE_MAX_MS): it may yet do it. resolve is copied. */
+    void (*resolve)(struct chp_agent *agent, const struct chp_resolve *resolve, const char *site,
+                    uint64_t timeout_ms, chp_resolve_fn *on_done, void *user);
     void (*query)(struct chp_agent *agent, enum chp_query query, const char *const *params,
                   size_t param_count, chp_query_fn *on_answer, void *user);
     void (*query_cancel)(struct chp_agent *agent, void *user);

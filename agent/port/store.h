@@ -38,8 +38,8 @@ void chp_batch_deinit(struct chp_batch *batch);
  * schema/openapi.json). Parameters are text; an empty one means "no filter". */
 enum chp_query {
     CHP_QUERY_OPERATION,  /* id -> object */
-    CHP_QUERY_OPERATIONS, /* resource, state, before id, limit -> {"operations": [...]}, newest
-                             first */
+    CHP_QUERY_OPERATIONS, /* resource, state, before id, limit, site -> {"operations": [...]},
+                             newest first; with a site: those with it, in the state there */
     CHP_QUERY_RESOURCE,   /* id -> object */
     CHP_QUERY_RESOURCES,  /* after id, limit -> {"resources": [...]} by id */
     CHP_QUERY_HISTORY,    /* resource id, limit -> {"operations": [...]} in sequence order */

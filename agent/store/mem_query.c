@@ -193,14 +193,28 @@ static char *answer_operation(const struct mem_store *store, const char *id)
     return row == NULL ? NULL : dump(operation_json(store, row));
 }
 
-/* Also says whether a row of the page's filter is wanted. */
-static bool wanted(const struct mem_store *store, const struct mem_operation *row,
-                   const char *resource, const char *state, const struct mem_operation *before)
+static bool in_state(const struct mem_store *store, const struct mem_operation *row,
+                     const char *site, const char *state)
 {
-    enum chp_state whole;
-    json_decref(sites_json(store, row, &whole));
-    return (resource[0] == 0 || strcmp(row->operation.resource, resource) == 0) &&
-           (state[0] == 0 || strcmp(chp_state_name(whole), state) == 0) &&
+    enum chp_state shown;
+    if (site[0] == 0) {
+        json_decref(sites_json(store, row, &shown));
+    } else {
+        const struct mem_execution *there = mem__execution(store, &row->operation.id, site);
+        if (there == NULL) {
+            return false;
+        }
+        shown = shown_state(store, there);
+    }
+    return state[0] == 0 || strcmp(chp_state_name(shown), state) == 0;
+}
+
+/* Whether a row belongs to a page of these filters. */
+static bool wanted(const struct mem_store *store, const struct mem_operation *row,
+                   char *const *params, const struct mem_operation *before)
+{
+    return (params[0][0] == 0 || strcmp(row->operation.resource, params[0]) == 0) &&
+           in_state(store, row, params[4], params[1]) &&
            (before == NULL || row->arrival < before->arrival);
 }
 
@@ -219,7 +233,7 @@ static char *answer_operations(const struct mem_store *store, char *const *param
         count = before == NULL ? 0 : count; /* nothing is before what is not there */
     }
     for (size_t i = count; i > 0 && json_array_size(operations) < limit; i--) {
-        if (wanted(store, rows[i - 1], params[0], params[1], before)) {
+        if (wanted(store, rows[i - 1], params, before)) {
             (void)json_array_append_new(operations, operation_json(store, rows[i - 1]));
         }
     }

@@ -6,7 +6,7 @@
 
 #include "port/store.h"
 
-enum { QUERY_PARAMS_MAX = 4, QUERY_LIMIT_MAX = 1000 };
+enum { QUERY_PARAMS_MAX = 5, QUERY_LIMIT_MAX = 1000 };
 
 struct query_params {
     size_t count;

@@ -85,6 +85,8 @@ struct chp_load *suite_load(struct suite *suite, struct commit **commit, enum ch
 /* Asks; *json is a new reference, NULL when there is no such row. Returns the code. */
 int suite_ask(struct suite *suite, enum chp_query query, json_t **json, const char *a,
               const char *b, const char *c, const char *d);
+int suite_ask_with(struct suite *suite, enum chp_query query, json_t **json,
+                   const char *const *params, size_t count);
 /* The two must be equal; expected is JSON with ' for ". */
 void suite_assert_json(const json_t *json, const char *expected);
 

@@ -152,11 +152,9 @@ static void the_whole_is_as_far_as_its_last_site(void **state)
     assert_states(suite, "done", "done", "done");
 }
 
-/* Last digits of the operations' ids, in the order given. */
-static void assert_operations(struct suite *suite, enum chp_query query, const char *a,
-                              const char *b, const char *c, const char *d, const char *digits)
+/* digits: the last of the operations' ids, in the order given. Takes json. */
+static void assert_ids(json_t *json, const char *digits)
 {
-    json_t *json = must_ask(suite, query, a, b, c, d);
     const json_t *operations = json_object_get(json, "operations");
     char got[32] = "";
     for (size_t i = 0; i < json_array_size(operations); i++) {
@@ -165,6 +163,22 @@ static void assert_operations(struct suite *suite, enum chp_query query, const c
     }
     assert_string_equal(got, digits);
     json_decref(json);
+}
+
+static void assert_operations(struct suite *suite, enum chp_query query, const char *a,
+                              const char *b, const char *c, const char *d, const char *digits)
+{
+    assert_ids(must_ask(suite, query, a, b, c, d), digits);
+}
+
+static void assert_listed(struct suite *suite, const char *resource, const char *state,
+                          const char *before, const char *limit, const char *site,
+                          const char *digits)
+{
+    const char *params[] = {resource, state, before, limit, site};
+    json_t *json;
+    assert_int_equal(suite_ask_with(suite, CHP_QUERY_OPERATIONS, &json, params, 5), 0);
+    assert_ids(json, digits);
 }
 
 static void operations_are_listed_newest_first(void **state)
@@ -188,6 +202,31 @@ static void operations_are_listed_newest_first(void **state)
     assert_operations(suite, CHP_QUERY_OPERATIONS, "web", "accepted", id_of(3, id), "5", "1");
     assert_operations(suite, CHP_QUERY_OPERATIONS, "none", "", "", "", "");
     assert_operations(suite, CHP_QUERY_OPERATIONS, "", "", id_of(99, id), "", "");
+}
+
+static void operations_are_listed_by_their_state_at_a_site(void **state)
+{
+    struct suite *suite = *state;
+    char id[CHP_UUID_TEXT_BYTES];
+    suite_begin(suite, 5);
+    struct commit *commit = suite_batch(suite);
+    (void)suite_execution(commit, 1, "Nantes", 1, CHP_STATE_IN_DOUBT);
+    (void)suite_execution(commit, 1, "Paris", 1, CHP_STATE_DONE);
+    (void)suite_execution(commit, 2, "Nantes", 1, CHP_STATE_IN_DOUBT);
+    (void)suite_execution(commit, 2, "Paris", 1, CHP_STATE_RUNNING);
+    (void)suite_execution(commit, 3, "Paris", 1, CHP_STATE_IN_DOUBT);
+    (void)suite_execution(commit, 4, "Nantes", 1, CHP_STATE_DONE);
+    suite_commit_ok(suite, commit);
+    assert_listed(suite, "", "in-doubt", "", "", "Nantes", "21");
+    assert_listed(suite, "", "in-doubt", "", "", "Paris", "3");
+    assert_listed(suite, "", "in-doubt", "", "", "Rennes", "");
+    assert_listed(suite, "", "in-doubt", "", "", "", "1"); /* others have yet to end elsewhere */
+    assert_listed(suite, "web", "in-doubt", id_of(2, id), "9", "Nantes", "1");
+    assert_listed(suite, "other", "in-doubt", "", "", "Nantes", "");
+    assert_listed(suite, "", "", "", "", "Nantes", "54321");
+    assert_listed(suite, "", "", "", "", "Paris", "321");
+    assert_listed(suite, "", "done", "", "", "Nantes", "4");
+    assert_listed(suite, "", "queued", "", "", "Nantes", "");
 }
 
 static void history_is_the_sequence(void **state)
@@ -431,6 +470,7 @@ const struct CMUnitTest suite_answer_tests[] = {
     TEST(delivered_is_what_the_mark_says),
     TEST(the_whole_is_as_far_as_its_last_site),
     TEST(operations_are_listed_newest_first),
+    TEST(operations_are_listed_by_their_state_at_a_site),
     TEST(history_is_the_sequence),
     TEST(a_resource_is_shown_whole),
     TEST(a_resources_state_is_that_of_the_replica_here),

@@ -263,6 +263,12 @@ int suite_ask(struct suite *suite, enum chp_query query, json_t **json, const ch
     while (count < 4 && params[count] != NULL) {
         count++;
     }
+    return suite_ask_with(suite, query, json, params, count);
+}
+
+int suite_ask_with(struct suite *suite, enum chp_query query, json_t **json,
+                   const char *const *params, size_t count)
+{
     struct answer answer = {0};
     chp_store_query(suite->store, query, params, count, query_on_answer, &answer);
     for (int i = 0; i < TURNS_MAX && !answer.done; i++) {

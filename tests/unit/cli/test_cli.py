@@ -561,6 +561,99 @@ def test_op_watch(api, env):
     assert "waiting for Paris" in fails(4, env, "op", "watch", "--timeout", "200ms", OPERATION)
 
 
+def resolve_path(operation):
+    return f"/v1/operations/{operation}/resolve"
+
+
+def test_op_resolve_one(api, env):
+    api.answers[resolve_path(OPERATION)] = (200, {"operation": OPERATION, "site": "Rennes", "resolution": "done"})
+    assert ok(env, "op", "resolve", OPERATION, "--site", "Rennes", "done") == f"{OPERATION} is resolved as done at Rennes\n"
+    assert api.requests[-1].json == {"site": "Rennes", "resolution": "done"}
+    assert api.requests[-1].query == {"timeout_ms": "30000"}
+    assert ok(env, "op", "resolve", "--site=Rennes", "--timeout", "2s", OPERATION, "rerun") == (
+        f"{OPERATION} runs again at Rennes\n")
+    assert api.requests[-1].query == {"timeout_ms": "2000"}
+    assert json.loads(ok(env, "op", "resolve", OPERATION, "failed", "--site", "Rennes", "-o", "json"))["site"] == "Rennes"
+    for status, code in ((409, 3), (504, 4), (503, 6)):
+        api.failures = [(status, {"error": "Rennes says why", "code": "x"}, ())] * 3
+        assert "Rennes says why" in fails(code, env, "op", "resolve", OPERATION, "failed", "--site", "Rennes")
+        api.failures = []
+
+
+def test_op_resolve_asks_the_sites_own_agent_where_it_is_known(api, env, tmp_path):
+    api.answers[resolve_path(OPERATION)] = (200, {})
+    elsewhere = dict(env, CHEOPS_API="http://127.0.0.1:1", CHEOPS_API_RENNES=api.url)
+    ok(elsewhere, "op", "resolve", OPERATION, "--site", "Rennes", "done")
+    assert "127.0.0.1:1" in fails(5, elsewhere, "op", "resolve", OPERATION, "--site", "Paris", "done")
+    ok(elsewhere, "op", "resolve", OPERATION, "--site", "Paris", "--api", api.url, "done")
+    assert api.requests[-1].json["site"] == "Paris"
+    assert "no agent is known for the site Paris" in fails(2, elsewhere, "--site", "Paris", "op", "list")
+
+
+def test_op_resolve_wrong_uses(api, env):
+    for args, said in ((["done"], "--site"), (["--site", "R", "done"], "name one operation"),
+                       (["--site", "R", OPERATION, "lost"], "done, failed and rerun"),
+                       (["--site", "R", "--all", OPERATION, "done"], "does not go together"),
+                       (["--site", "R", "--resource", "r", OPERATION, "done"], "does not go together"),
+                       (["--site", "R", OPERATION, "done", "--timeout", "soon"], "timeout")):
+        assert said in fails(2, env, "op", "resolve", *args), args
+    assert api.requests == []
+
+
+def doubts(api, count):
+    """Operations in doubt, in pages as the agent gives them."""
+    ids = [f"0190a000-0000-7000-8000-{n:012d}" for n in range(count, 0, -1)]
+
+    def listed(handler, request, *_):
+        first = ids.index(request.query["before"]) + 1 if "before" in request.query else 0
+        page = ids[first:first + int(request.query["limit"])]
+        handler.send_json(200, {"operations": [dict(OPERATION_JSON, id=one) for one in page]})
+    api.routes.insert(0, ("GET", "/v1/operations", listed))
+    api.answers["/v1/status"] = (200, {"site": "Rennes"})
+    for one in ids:
+        api.answers[resolve_path(one)] = (200, {"operation": one, "site": "Rennes", "resolution": "done"})
+    return ids[::-1]
+
+
+def test_op_resolve_many(api, env):
+    ids = doubts(api, 1203)
+    api.answers[resolve_path(ids[7])] = (409, {"error": "it is done at Rennes", "code": "conflict"})
+    done = run(env, "op", "resolve", "--all", "--site", "Rennes", "done")
+    assert done.returncode == 3 and b"it is done at Rennes" in done.stderr
+    assert done.stdout.decode() == "1202 of 1203 executions in doubt at Rennes are resolved as done\n"
+    assert [r.path for r in api.asked("POST", ".*")] == [resolve_path(one) for one in ids]
+    pages = api.asked("GET", "/v1/operations")
+    assert len(pages) == 3 and {p.query["site"] for p in pages} == {"Rennes"}
+    assert {p.query["state"] for p in pages} == {"in-doubt"} and "resource" not in pages[0].query
+
+
+def test_op_resolve_a_resource(api, env):
+    ids = doubts(api, 3)
+    lines = ok(env, "op", "resolve", "--resource", "a&b", "--site", "Rennes", "rerun", "-o", "json").splitlines()
+    assert [json.loads(line)["operation"] for line in lines] == ids
+    assert api.asked("GET", "/v1/operations")[0].query["resource"] == "a&b"
+    # It stops where there is no sense in going on, and says what was asked.
+    api.answers["/v1/status"] = (200, {"site": "Nantes"})
+    api.answers[resolve_path(ids[1])] = (504, {"error": "Rennes did not answer", "code": "timed out"})
+    done = run(env, "op", "resolve", "--resource", "a", "--site", "Rennes", "failed")
+    assert done.returncode == 4 and b"ask the agent of Rennes" in done.stderr
+    assert done.stdout == b"1 of 3 executions in doubt at Rennes are resolved as failed\n"
+
+
+def test_what_is_in_doubt_says_what_to_do(api, env):
+    doubted = dict(OPERATION_JSON, state="in-doubt", sites=[result("Nantes"), result(
+        "Paris", "in-doubt", reason="its runner is gone")])
+    hint = f"cheops op resolve {OPERATION} --site Paris done|failed|rerun"
+    api.answers[f"/v1/operations/{OPERATION}"] = (200, doubted)
+    text = ok(env, "op", "show", OPERATION)
+    assert "In doubt at Paris: its runner is gone." in text and hint in text
+    api.answers["/v1/status"] = (200, {"site": "Paris"})
+    api.answers["/v1/operations"] = (200, {"operations": [doubted]})
+    api.answers["/v1/resources/greeting"] = (200, {"id": "greeting", "state": "in-doubt"})
+    assert hint in ok(env, "resource", "show", "greeting")
+    assert api.requests[-1].query == {"state": "in-doubt", "limit": "5", "site": "Paris", "resource": "greeting"}
+
+
 @pytest.mark.parametrize("operation", [{}, [], 7, None, {"members": [1, None]}, {"members": 3, "sites": [1, {}]},
                                        {"sites": [{"site": "X", "state": 1}], "members": ["X"]}])
 def test_answers_that_make_no_sense_do_no_harm(api, env, operation):
@@ -682,7 +775,7 @@ def verbs(env):
 def test_every_verb_has_help_and_is_in_the_manual(env):
     manual = open(os.path.join(SOURCE, "agent", "doc", "cheops.1")).read().replace("\\-", "-")
     names = verbs(env)
-    assert len(names) == 20
+    assert len(names) == 21
     for name in names:
         assert ok(env, *name.split(), "--help") == ok(env, "help", *name.split())
         assert f"cheops {name}" in ok(env, *name.split(), "-h")
@@ -712,7 +805,8 @@ def test_completion(api, env, tmp_path):
     api.answers["/v1/resources"] = (200, {"resources": [{"id": "green"}, {"id": "red"}]})
     api.answers["/v1/sites"] = (200, {"sites": [{"site": "Nantes"}, {"site": "Rennes"}]})
     assert complete(env, "e") == ["exec", "events"]
-    assert complete(env, "op", "") == ["show", "list", "watch"]
+    assert complete(env, "op", "") == ["show", "list", "watch", "resolve"]
+    assert complete(env, "op", "resolve", "") == ["done", "failed", "rerun", OPERATION]
     assert complete(env, "op", "show", "") == [OPERATION]
     assert complete(env, "--api", api.url, "resource", "show", "g") == ["green"]
     assert complete(env, "exec", "--id", "r") == ["red"]

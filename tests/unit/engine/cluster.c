@@ -5,6 +5,7 @@
 #include "wire/payload.h"
 #include "wire/wire.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,10 @@ static void run(struct node *node, const struct chp_after *after)
                                             .state = fails ? CHP_STATE_FAILED : CHP_STATE_DONE,
                                             .reason = fails ? unruly_reason : NULL,
                                             .output = chp_bytes("out", 3)};
+        if (node->commands_doubt) {
+            completion.state = CHP_STATE_IN_DOUBT;
+            completion.reason = "the machine went down";
+        }
         struct chp_event event = {
             .kind = CHP_EVENT_EXECUTED,
             .executed = {.resource = operation->resource, .completion = &completion}};
@@ -111,6 +116,12 @@ static void act(struct node *node, const struct chp_after *after)
         (void)snprintf(node->error, sizeof node->error, "%s",
                        after->reply.reply.error == NULL ? "" : after->reply.reply.error);
         node->reply_count++;
+        break;
+    case CHP_AFTER_RESOLVED:
+        node->resolved_code = after->resolved.code;
+        node->resolved_count++;
+        (void)snprintf(node->error, sizeof node->error, "%s",
+                       after->resolved.error == NULL ? "" : after->resolved.error);
         break;
     case CHP_AFTER_SETTLE:
         node->settled_count++;
@@ -411,4 +422,64 @@ size_t cluster_count_runs(const struct node *node, const struct chp_uuid *operat
         count += chp_uuid_equal(&node->runs[i].operation, operation);
     }
     return count;
+}
+
+void cluster_resolve(struct node *node, const struct chp_uuid *operation,
+                     enum chp_resolution resolution)
+{
+    struct chp_event event = {.kind = CHP_EVENT_RESOLVE,
+                              .resolve = {.ticket = ++node->cluster->next_ticket,
+                                          .operation = *operation,
+                                          .resolution = resolution,
+                                          .principal = "tester"}};
+    step(node, &event);
+}
+
+static void write_on_done(struct chp_batch *batch, int code, const struct chp_error *error)
+{
+    (void)error;
+    CHP_ASSERT(code == 0);
+    chp_batch_deinit(batch);
+}
+
+void cluster_write(struct node *node, struct chp_batch *batch)
+{
+    CHP_ASSERT(node->in_flight == NULL);
+    batch->on_done = write_on_done;
+    chp_store_submit(node->store, batch);
+    while (chp_mem_store_run(node->store)) {
+    }
+}
+
+static void shown_on_answer(void *user, int code, const char *json, const struct chp_error *error)
+{
+    (void)error;
+    CHP_ASSERT(code == 0);
+    *(json_t **)user = json == NULL ? NULL : json_loads(json, 0, NULL);
+}
+
+const char *cluster_shown(struct node *node, const struct chp_uuid *operation, const char *site)
+{
+    char id[CHP_UUID_TEXT_BYTES];
+    const char *params[] = {id};
+    json_t *answer = NULL;
+    chp_uuid_format(operation, id);
+    chp_store_query(node->store, CHP_QUERY_OPERATION, params, 1, shown_on_answer, &answer);
+    while (chp_mem_store_run(node->store)) {
+    }
+    const char *shown = "nothing";
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(answer, "sites"), i, row)
+    {
+        const char *reason = json_string_value(json_object_get(row, "reason"));
+        if (strcmp(json_string_value(json_object_get(row, "site")), site) == 0) {
+            shown = chp_arena_printf(&node->kept, "%s %d%s%s",
+                                     json_string_value(json_object_get(row, "state")),
+                                     (int)json_integer_value(json_object_get(row, "run")),
+                                     reason == NULL ? "" : " ", reason == NULL ? "" : reason);
+        }
+    }
+    json_decref(answer);
+    return shown;
 }

@@ -56,6 +56,9 @@ struct node {
     char told[CLUSTER_TOLD_MAX][64];
     size_t told_count;
     uint64_t told_last;
+    bool commands_doubt; /* they end in doubt */
+    int resolved_code;   /* the last answer to a resolve, its sentence in error */
+    size_t resolved_count;
 };
 
 struct cluster {
@@ -86,6 +89,13 @@ struct chp_uuid cluster_request(struct node *node, const char *resource, const c
 /* The engine is thrown away as when the store fails; applied says whether the batch in flight was.
  */
 void cluster_reset(struct node *node, bool applied);
+/* Says what became of an execution in doubt at node. */
+void cluster_resolve(struct node *node, const struct chp_uuid *operation,
+                     enum chp_resolution resolution);
+/* Commits a batch that is not the engine's, and frees it. */
+void cluster_write(struct node *node, struct chp_batch *batch);
+/* What the store of node has of the operation at a site: "state run reason". */
+const char *cluster_shown(struct node *node, const struct chp_uuid *operation, const char *site);
 size_t cluster_count_runs(const struct node *node, const struct chp_uuid *operation);
 
 #endif

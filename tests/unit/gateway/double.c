@@ -119,6 +119,20 @@ static void double_show(struct chp_agent *agent, const struct chp_show *show,
     add_user(agent, user)->on_answer = on_answer;
 }
 
+static void double_resolve(struct chp_agent *agent, const struct chp_resolve *resolve,
+                           const char *site, uint64_t timeout_ms, chp_resolve_fn *on_done,
+                           void *user)
+{
+    agent->resolves++;
+    agent->resolve = *resolve;
+    agent->resolve.principal = chp_arena_strdup(&agent->arena, resolve->principal);
+    agent->resolve_timeout_ms = timeout_ms;
+    on_done(user, agent->reply_code,
+            agent->reply_code == 0        ? NULL
+            : strcmp(site, "Rennes") == 0 ? "Rennes says no"
+                                          : "no");
+}
+
 static void double_query(struct chp_agent *agent, enum chp_query query, const char *const *params,
                          size_t param_count, chp_query_fn *on_answer, void *user)
 {
@@ -302,6 +316,7 @@ const struct chp_agent_vtable *double_vtable(void)
         .watch_events = double_watch_events,
         .unwatch = double_unwatch,
         .show = double_show,
+        .resolve = double_resolve,
         .query = double_query,
         .query_cancel = double_query_cancel,
         .dead = double_dead,

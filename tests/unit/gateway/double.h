@@ -49,6 +49,9 @@ struct chp_agent {
     struct chp_sha256 blob_sha256;
     bool blob_fails;
     bool blob_known;
+    size_t resolves;
+    struct chp_resolve resolve; /* the last; principal is a copy */
+    uint64_t resolve_timeout_ms;
     size_t dead_calls;
     chp_dead_fn *on_dead;
     void *dead_user;

@@ -128,6 +128,7 @@ static void unknown_paths_methods_and_parameters(void **state)
     expect(f, GET("/v1/operations?limit=-1"), 400, "limit must be");
     expect(f, GET("/v1/operations?limit=99999999999999999999999"), 400, "limit must be");
     expect(f, GET("/v1/operations?state=finished"), 400, "finished");
+    expect(f, GET("/v1/operations?site=a%2fb"), 400, "site");
     expect(f, GET("/v1/events?follow=yes"), 400, "true or false");
     expect(f, GET("/v1/operations/123"), 400, "not an operation's id");
     expect(f, GET("/v1/resources/%00"), 400, "UTF-8");
@@ -156,7 +157,8 @@ static void queries_pass_the_stores_answer_on(void **state)
     f->agent.answers[CHP_QUERY_HISTORY] = "{\"operations\": [1]}";
     f->agent.answers[CHP_QUERY_EVENTS] = "{\"events\": [], \"last\": 9}";
     expect(f, GET("/v1/operations/0192f000-0000-7000-8000-000000000001"), 200, OPERATION);
-    expect(f, GET("/v1/operations?resource=web&state=done&limit=5"), 200, "{\"operations\": []}");
+    expect(f, GET("/v1/operations?resource=web&state=done&limit=5&site=Rennes"), 200,
+           "{\"operations\": []}");
     expect(f, GET("/v1/resources?after=a&limit=5"), 200, "{\"resources\": []}");
     expect(f, GET("/v1/resources/web"), 200, "{\"id\": \"a b\"}");
     expect(f, GET("/v1/resources/web/history"), 200, "{\"operations\": [1]}");
@@ -203,6 +205,47 @@ static void doctor_scope_and_openapi(void **state)
     expect_json(f, "/v1/scope/explain", "{\"scop\":\"Nantes\"}", 400, "did you mean \\\"scope\\\"");
     expect_json(f, "/v1/scope/explain", "{}", 400, "\\\"scope\\\" is missing");
     expect(f, GET("/openapi.json"), 200, "\"openapi\"");
+}
+
+#define RESOLVE "/v1/operations/0192F000-0000-7000-8000-000000000001/resolve"
+
+static void executions_in_doubt_are_resolved(void **state)
+{
+    struct fixture *f = *state;
+    expect_json(f, RESOLVE, "{\"site\":\"Rennes\",\"resolution\":\"rerun\"}", 200,
+                "{\"operation\":\"0192f000-0000-7000-8000-000000000001\",\"site\":\"Rennes\","
+                "\"resolution\":\"rerun\"}");
+    assert_int_equal(f->agent.resolve.resolution, CHP_RESOLVE_RERUN);
+    assert_int_equal(f->agent.resolve.operation.bytes[15], 1);
+    assert_int_equal(f->agent.resolve_timeout_ms, 30000);
+    assert_non_null(f->agent.resolve.principal);
+    expect_json(f, RESOLVE "?timeout_ms=1500", "{\"site\":\"a b\",\"resolution\":\"done\"}", 200,
+                "\"site\":\"a b\"");
+    assert_int_equal(f->agent.resolve_timeout_ms, 1500);
+    static const struct {
+        int code;
+        int status;
+    } refusals[] = {{CHP_ENOTFOUND, 404}, {CHP_ECONFLICT, 409},    {CHP_EREFUSED, 422},
+                    {CHP_EBUSY, 429},     {CHP_EUNAVAILABLE, 503}, {CHP_ETIMEOUT, 504}};
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        f->agent.reply_code = refusals[i].code;
+        expect_json(f, RESOLVE, "{\"site\":\"Rennes\",\"resolution\":\"failed\"}",
+                    refusals[i].status, "\"error\":\"Rennes says no\"");
+    }
+    f->agent.reply_code = 0;
+    assert_int_equal(f->agent.resolves, 8);
+    expect_json(f, RESOLVE, "{\"resolution\":\"done\"}", 400, "\\\"site\\\" is missing");
+    expect_json(f, RESOLVE, "{\"site\":\"\",\"resolution\":\"done\"}", 400, "site");
+    expect_json(f, RESOLVE, "{\"site\":\"Rennes\",\"resolution\":\"lost\"}", 400, "must be");
+    expect_json(f, RESOLVE, "{\"site\":\"Rennes\"}", 400, "must be");
+    expect_json(f, RESOLVE, "{\"site\":\"Rennes\",\"resolution\":\"done\",\"x\":1}", 400,
+                "\\\"x\\\"");
+    expect_json(f, RESOLVE, "[]", 400, "object");
+    expect_json(f, RESOLVE "?timeout_ms=0", "{\"site\":\"R\",\"resolution\":\"done\"}", 400,
+                "timeout_ms");
+    expect_json(f, "/v1/operations/7/resolve", "{\"site\":\"R\",\"resolution\":\"done\"}", 400,
+                "not an operation's id");
+    assert_int_equal(f->agent.resolves, 8);
 }
 
 static void dead_letters(void **state)
@@ -352,6 +395,7 @@ int main(void)
         TEST(queries_pass_the_stores_answer_on),
         TEST(sites_join_what_store_and_agent_know),
         TEST(doctor_scope_and_openapi),
+        TEST(executions_in_doubt_are_resolved),
         TEST(dead_letters),
         TEST(what_is_not_http_gets_a_sentence),
         TEST(pipelined_requests_are_answered_in_order),
