@@ -264,9 +264,7 @@ static bool send_setup(struct pg_conn *conn)
                           NULL, NULL, NULL, NULL, 0) == 1;
     for (size_t i = 0; sent && i < conn->config.statement_count; i++) {
         const struct pg_statement *statement = &conn->config.statements[i];
-        if (statement->name != NULL) { /* else of a kind that nothing writes yet */
-            sent = PQsendPrepare(conn->pg, statement->name, statement->sql, 0, NULL) == 1;
-        }
+        sent = PQsendPrepare(conn->pg, statement->name, statement->sql, 0, NULL) == 1;
     }
     return sent && PQpipelineSync(conn->pg) == 1;
 }

@@ -19,17 +19,24 @@
     " r.config, r.config_version, r.executed_stamp_ms, r.executed_stamp_counter,"                  \
     " r.executed_origin, r.executed_id, r.merged"
 /* What an execution row holds of chp_execution_row, in the order of read_execution. */
-#define EXECUTION_COLUMNS                                                                          \
-    "operation, site, resource, incarnation, run, state, exit_code, reason, output, output_raw, "  \
-    "output_cut,"                                                                                  \
-    " unverified, started_ms, duration_ms, number, updated_ms, elapsed_ms"
+#define EXECUTION_COLUMNS(table)                                                                   \
+    table ".operation, " table ".site, " table ".resource, " table ".incarnation, " table          \
+          ".run, " table ".state, " table ".exit_code, " table ".reason, " table ".output, " table \
+          ".output_raw, " table ".output_cut, " table ".unverified, " table ".started_ms, " table  \
+          ".duration_ms, " table ".number, " table ".updated_ms, " table ".elapsed_ms"
+enum { EXECUTION_COLUMN_COUNT = 17 };
 
 const struct pg_statement pg__load_statements[] = {
     {"load_self", "SELECT site, incarnation, event_published,"
                   " (SELECT coalesce(max(number), 0) FROM cheops.event),"
                   " (SELECT coalesce(max(arrival), 0) FROM cheops.operation),"
-                  " (SELECT coalesce(max(number), 0) FROM cheops.reply)"
+                  " (SELECT coalesce(max(number), 0) FROM cheops.reply), serial, database"
                   " FROM cheops.self"},
+    /* The name of a database may be given to another, its number is not. */
+    {"load_database", "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid"
+                      " FROM pg_database WHERE datname = current_database()"},
+    {"load_peers", "SELECT site, gap_open, gap_mark, reported_incarnation, reported_arrival"
+                   " FROM cheops.peer ORDER BY site"},
     {"load_streams",
      "SELECT site, key, direction = 'out', incarnation, mark, last FROM cheops.stream"
      " ORDER BY site, key, direction, incarnation"},
@@ -40,9 +47,10 @@ const struct pg_statement pg__load_statements[] = {
      " WHERE e.resource = r.id AND e.own AND NOT e.final)"
      " FROM unnest($1::text[]) WITH ORDINALITY AS w (id, n) JOIN cheops.resource r ON r.id = w.id"},
     {"load_pending",
-     "SELECT w.n, p.id, p.item, p.arrival, p.state, p.run"
+     "SELECT w.n, p.id, p.item, p.arrival, p.state, p.run, p.incarnation"
      " FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS w (id, most, n)"
-     " CROSS JOIN LATERAL (SELECT o.id, o.item, o.arrival, e.state, e.run, row_number() OVER"
+     " CROSS JOIN LATERAL (SELECT o.id, o.item, o.arrival, e.state, e.run, e.incarnation,"
+     " row_number() OVER"
      " (ORDER BY CASE WHEN (SELECT level FROM cheops.resource WHERE resource.id = w.id) = 'none'"
      " THEN o.arrival END, o.stamp_ms, o.stamp_counter, o.origin, o.id) AS place"
      " FROM cheops.execution e JOIN cheops.operation o ON o.id = e.operation"
@@ -64,16 +72,36 @@ const struct pg_statement pg__load_statements[] = {
      " (SELECT reply_to, correlation_id, place FROM cheops.listener"
      " WHERE operation = $1::uuid ORDER BY place DESC LIMIT $2::bigint)) AS l ORDER BY place"},
     {"load_executions",
-     "SELECT " EXECUTION_COLUMNS " FROM cheops.execution WHERE operation = $1::uuid ORDER BY site"},
+     "SELECT " EXECUTION_COLUMNS("e") " FROM cheops.execution e"
+                                      " WHERE e.operation = $1::uuid ORDER BY e.site"},
     {"load_outbound", "SELECT b.number, b.operation, coalesce(b.item, o.item)"
                       " FROM cheops.outbound b LEFT JOIN cheops.operation o ON o.id = b.operation"
                       " WHERE b.site = $1 AND b.key = $2 AND b.number > $3::bigint"
                       " ORDER BY b.number LIMIT $4::bigint"},
     {"load_events", "SELECT number, at_ms, kind, answer::text FROM cheops.event_answer"
                     " WHERE number > $1::bigint ORDER BY number LIMIT $2::bigint"},
-    {"load_range", "SELECT n, id, item FROM cheops.operation WHERE resource = $1 AND origin = $2"
-                   " AND incarnation = $3::bigint AND n BETWEEN $4::bigint AND $5::bigint"
-                   " ORDER BY n LIMIT $6::bigint"},
+    {"load_range",
+     "SELECT o.n, o.id, o.item, " EXECUTION_COLUMNS("theirs") ", " EXECUTION_COLUMNS(
+         "own") " FROM cheops.operation o"
+                " LEFT JOIN cheops.execution theirs ON theirs.operation = o.id AND theirs.site = $7"
+                " LEFT JOIN cheops.execution own ON own.operation = o.id"
+                " AND own.site = (SELECT site FROM cheops.self)"
+                " WHERE o.resource = $1 AND o.origin = $2"
+                " AND o.incarnation = $3::bigint AND o.n BETWEEN $4::bigint AND $5::bigint"
+                " ORDER BY o.n LIMIT $6::bigint"},
+    /* LIMIT 1: one look-up for each of a few rows, whatever the planner thinks of the limit. */
+    {"load_report",
+     "WITH seen AS MATERIALIZED (SELECT arrival, resource, origin FROM cheops.operation"
+     " WHERE arrival > $2::bigint ORDER BY arrival LIMIT $3::bigint)"
+     " SELECT looked.upto, looked.count, told.id, told.vector"
+     " FROM (SELECT max(arrival) AS upto, count(*) AS count FROM seen) looked"
+     " LEFT JOIN (SELECT r.id, r.vector FROM (SELECT DISTINCT resource FROM seen"
+     " WHERE $4::boolean OR (origin <> $1 AND origin NOT IN (SELECT site FROM cheops.self))) news"
+     " CROSS JOIN LATERAL (SELECT id, vector, members FROM cheops.resource"
+     " WHERE id = news.resource LIMIT 1) r WHERE $1 = ANY (r.members)) told ON true"
+     " ORDER BY told.id"},
+    {"load_vectors",
+     "SELECT id, vector FROM cheops.resource WHERE id = ANY ($1::text[]) ORDER BY id"},
     {"load_replies", "SELECT number, operation, reply_to, correlation_id, message_id, body, at_ms"
                      " FROM cheops.reply WHERE number > $1::bigint AND reply_to <> ALL ($3::text[])"
                      " ORDER BY number LIMIT $2::bigint"},
@@ -136,6 +164,33 @@ static void read_self(struct chp_load *const *loads, const PGresult *result,
         load->start.event_last = pg__get_u64(result, 0, 3);
         load->start.received_last = pg__get_u64(result, 0, 4);
         load->start.reply_last = pg__get_u64(result, 0, 5);
+        load->start.serial = pg__get_u64(result, 0, 6);
+        load->start.database_known = pg__get_text(result, 0, 7, arena);
+    }
+}
+
+static void read_database(struct chp_load *const *loads, const PGresult *result,
+                          struct chp_arena *arena)
+{
+    struct chp_load *load = loads[0];
+    CHP_ASSERT(PQntuples(result) == 1);
+    load->start.database = pg__get_text(result, 0, 0, arena);
+}
+
+static void read_peers(struct chp_load *const *loads, const PGresult *result,
+                       struct chp_arena *arena)
+{
+    struct chp_load *load = loads[0];
+    load->start.peer_count = (size_t)PQntuples(result);
+    load->start.peers = chp_arena_calloc(arena, load->start.peer_count, sizeof *load->start.peers);
+    for (int i = 0; i < PQntuples(result); i++) {
+        load->start.peers[i] = (struct chp_peer_row){
+            .site = pg__get_text(result, i, 0, arena),
+            .gap_open = pg__get_bool(result, i, 1),
+            .gap_mark = pg__get_u64(result, i, 2),
+            .reported_incarnation = pg__get_u64(result, i, 3),
+            .reported_arrival = pg__get_u64(result, i, 4),
+        };
     }
 }
 
@@ -223,6 +278,7 @@ static void read_pending(struct chp_load *const *loads, const PGresult *result,
                     .arrival = pg__get_u64(result, i, 3),
                     .state = get_state(result, i, 4),
                     .run = (uint32_t)pg__get_u64(result, i, 5),
+                    .incarnation = pg__get_u64(result, i, 6),
                 };
         }
     }
@@ -287,25 +343,38 @@ static void read_listeners(struct chp_load *const *loads, const PGresult *result
     }
 }
 
-static void read_execution(struct chp_execution_row *row, const PGresult *result, int i,
+static void read_execution(struct chp_execution_row *row, const PGresult *result, int i, int first,
                            struct chp_arena *arena)
 {
-    row->ack.operation = pg__get_uuid(result, i, 0);
-    row->ack.site = pg__get_text(result, i, 1, arena);
-    row->ack.resource = pg__get_text(result, i, 2, arena);
-    row->ack.incarnation = pg__get_u64(result, i, 3);
-    row->ack.run = (uint32_t)pg__get_u64(result, i, 4);
-    row->ack.state = get_state(result, i, 5);
-    row->ack.exit_code = pg__get_i32(result, i, 6);
-    row->ack.reason = pg__get_text(result, i, 7, arena);
-    row->ack.output = pg__get_bytes(result, i, PQgetisnull(result, i, 9) != 0 ? 8 : 9, arena);
-    row->ack.output_cut = pg__get_bool(result, i, 10);
-    row->ack.unverified = pg__get_bool(result, i, 11);
-    row->ack.started_ms = pg__get_u64(result, i, 12);
-    row->ack.duration_ms = pg__get_u64(result, i, 13);
-    row->number = pg__get_u64(result, i, 14);
-    row->updated_ms = pg__get_u64(result, i, 15);
-    row->elapsed_ms = pg__get_u64(result, i, 16);
+    row->ack.operation = pg__get_uuid(result, i, first);
+    row->ack.site = pg__get_text(result, i, first + 1, arena);
+    row->ack.resource = pg__get_text(result, i, first + 2, arena);
+    row->ack.incarnation = pg__get_u64(result, i, first + 3);
+    row->ack.run = (uint32_t)pg__get_u64(result, i, first + 4);
+    row->ack.state = get_state(result, i, first + 5);
+    row->ack.exit_code = pg__get_i32(result, i, first + 6);
+    row->ack.reason = pg__get_text(result, i, first + 7, arena);
+    row->ack.output = pg__get_bytes(
+        result, i, PQgetisnull(result, i, first + 9) != 0 ? first + 8 : first + 9, arena);
+    row->ack.output_cut = pg__get_bool(result, i, first + 10);
+    row->ack.unverified = pg__get_bool(result, i, first + 11);
+    row->ack.started_ms = pg__get_u64(result, i, first + 12);
+    row->ack.duration_ms = pg__get_u64(result, i, first + 13);
+    row->number = pg__get_u64(result, i, first + 14);
+    row->updated_ms = pg__get_u64(result, i, first + 15);
+    row->elapsed_ms = pg__get_u64(result, i, first + 16);
+}
+
+/* Of an outer join: NULL when there is none. */
+static const struct chp_execution_row *read_joined(const PGresult *result, int i, int first,
+                                                   struct chp_arena *arena)
+{
+    if (PQgetisnull(result, i, first) != 0) {
+        return NULL;
+    }
+    struct chp_execution_row *row = chp_arena_alloc(arena, sizeof *row);
+    read_execution(row, result, i, first, arena);
+    return row;
 }
 
 static void read_executions(struct chp_load *const *loads, const PGresult *result,
@@ -316,7 +385,7 @@ static void read_executions(struct chp_load *const *loads, const PGresult *resul
     load->operation_result.executions = chp_arena_calloc(
         arena, load->operation_result.execution_count, sizeof *load->operation_result.executions);
     for (int i = 0; i < PQntuples(result); i++) {
-        read_execution(&load->operation_result.executions[i], result, i, arena);
+        read_execution(&load->operation_result.executions[i], result, i, 0, arena);
     }
 }
 
@@ -333,6 +402,51 @@ static void read_items(struct chp_load *const *loads, const PGresult *result,
             .operation = pg__get_uuid(result, i, 1),
             .item = pg__get_bytes(result, i, 2, arena),
         };
+    }
+}
+
+static void read_range(struct chp_load *const *loads, const PGresult *result,
+                       struct chp_arena *arena)
+{
+    struct chp_load *load = loads[0];
+    read_items(loads, result, arena);
+    for (int i = 0; i < PQntuples(result); i++) {
+        load->items.rows[i].theirs = read_joined(result, i, 3, arena);
+        load->items.rows[i].own = read_joined(result, i, 3 + EXECUTION_COLUMN_COUNT, arena);
+    }
+}
+
+static void read_vector(struct chp_load *load, const PGresult *result, int i, int first,
+                        struct chp_arena *arena)
+{
+    struct chp_vector_row *row = &load->vectors.rows[load->vectors.count++];
+    row->resource = pg__get_text(result, i, first, arena);
+    pg__get_vector(result, i, first + 1, arena, &row->vector);
+    load->found = true;
+}
+
+static void read_report(struct chp_load *const *loads, const PGresult *result,
+                        struct chp_arena *arena)
+{
+    struct chp_load *load = loads[0];
+    CHP_ASSERT(PQntuples(result) > 0);
+    load->vectors.upto = PQgetisnull(result, 0, 0) != 0 ? load->after : pg__get_u64(result, 0, 0);
+    load->vectors.end = pg__get_u64(result, 0, 1) < load->limit;
+    load->vectors.rows =
+        chp_arena_calloc(arena, (size_t)PQntuples(result), sizeof *load->vectors.rows);
+    for (int i = 0; i < PQntuples(result) && PQgetisnull(result, i, 2) == 0; i++) {
+        read_vector(load, result, i, 2, arena);
+    }
+}
+
+static void read_vectors(struct chp_load *const *loads, const PGresult *result,
+                         struct chp_arena *arena)
+{
+    struct chp_load *load = loads[0];
+    load->vectors.rows =
+        chp_arena_calloc(arena, (size_t)PQntuples(result), sizeof *load->vectors.rows);
+    for (int i = 0; i < PQntuples(result); i++) {
+        read_vector(load, result, i, 0, arena);
     }
 }
 
@@ -386,13 +500,18 @@ static void add_part(struct sender *sender, struct chp_load *const *loads, pg_lo
     sender->parts[sender->part_count++] = (struct pg_load_part){.loads = loads, .read = read};
 }
 
-static void send_part(struct sender *sender, struct chp_load *load, const char *statement,
-                      const char *const *params, size_t count, pg_load_read_fn *read)
+static struct chp_load *const *only(struct sender *sender, struct chp_load *load)
 {
     struct chp_load **loads = chp_arena_alloc(sender->arena, sizeof *loads);
     loads[0] = load;
+    return loads;
+}
+
+static void send_part(struct sender *sender, struct chp_load *load, const char *statement,
+                      const char *const *params, size_t count, pg_load_read_fn *read)
+{
     pg__pipeline_send(sender->pipeline, statement, params, count, true);
-    add_part(sender, loads, read);
+    add_part(sender, only(sender, load), read);
 }
 
 static const char *number_text(struct sender *sender, uint64_t number)
@@ -482,8 +601,32 @@ static void send_range(struct sender *sender, struct chp_load *load)
                             number_text(sender, load->range.incarnation),
                             number_text(sender, load->range.first),
                             number_text(sender, load->range.last),
-                            number_text(sender, load->limit)};
-    send_part(sender, load, "load_range", params, 6, read_items);
+                            number_text(sender, load->limit),
+                            load->site};
+    send_part(sender, load, "load_range", params, 7, read_range);
+}
+
+static void send_report(struct sender *sender, struct chp_load *load)
+{
+    CHP_ASSERT(load->limit > 0 && load->limit <= CHP_REPORT_ENTRIES_MAX);
+    const char *params[] = {load->site, number_text(sender, load->after),
+                            number_text(sender, load->limit), load->all ? "true" : "false"};
+    send_part(sender, load, "load_report", params, 4, read_report);
+}
+
+static void send_vectors(struct sender *sender, struct chp_load *load)
+{
+    if (load->id_count == 0) {
+        return;
+    }
+    struct pg_columns ids = {0};
+    for (size_t i = 0; i < load->id_count; i++) {
+        pg__add_text(&ids, load->ids[i]);
+        pg__row_end(&ids);
+    }
+    pg__pipeline_send_columns(sender->pipeline, "load_vectors", &ids);
+    pg__columns_deinit(&ids);
+    add_part(sender, only(sender, load), read_vectors);
 }
 
 static void send_replies(struct sender *sender, struct chp_load *load)
@@ -503,6 +646,8 @@ static void send_load(struct sender *sender, struct chp_load *load)
     switch (load->kind) {
     case CHP_LOAD_START:
         send_part(sender, load, "load_self", NULL, 0, read_self);
+        send_part(sender, load, "load_database", NULL, 0, read_database);
+        send_part(sender, load, "load_peers", NULL, 0, read_peers);
         send_part(sender, load, "load_streams", NULL, 0, read_streams);
         break;
     case CHP_LOAD_RESOURCE: /* send_groups */
@@ -529,7 +674,10 @@ static void send_load(struct sender *sender, struct chp_load *load)
         send_replies(sender, load);
         break;
     case CHP_LOAD_REPORT:
+        send_report(sender, load);
+        break;
     case CHP_LOAD_VECTORS:
+        send_vectors(sender, load);
         break;
     }
 }

@@ -142,7 +142,7 @@ static void submit(struct chp_store *base, struct chp_batch *batch)
         pg__writes_send(writes, &store->pipeline);
         store->write_statements = store->pipeline.sent;
         pg__loads_send(batch, &store->pipeline, &store->parts, &store->part_count);
-        pg__pipeline_end(&store->pipeline, BATCH_TIMEOUT_MS);
+        pg__pipeline_end(&store->pipeline, BATCH_TIMEOUT_MS + writes->patience_ms);
     }
     pg__writes_deinit(writes);
     free(writes);
@@ -181,7 +181,7 @@ static const struct chp_store_vtable vtable = {
 
 static void collect_statements(struct pg_store *store)
 {
-    CHP_ASSERT(PG_WRITE_KIND_COUNT + pg__load_statement_count <= STATEMENTS_MAX);
+    CHP_ASSERT(PG_WRITE_KIND_COUNT + pg__load_statement_count + 1 <= STATEMENTS_MAX);
     for (size_t i = 0; i < PG_WRITE_KIND_COUNT; i++) {
         if (pg__write_statements[i].name != NULL) {
             store->statements[store->statement_count++] = pg__write_statements[i];
@@ -190,6 +190,7 @@ static void collect_statements(struct pg_store *store)
     memcpy(store->statements + store->statement_count, pg__load_statements,
            pg__load_statement_count * sizeof *pg__load_statements);
     store->statement_count += pg__load_statement_count;
+    store->statements[store->statement_count++] = pg__write_patience;
 }
 
 static void start_connections(struct pg_store *store, const struct chp_pg_config *config)

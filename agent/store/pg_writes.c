@@ -14,8 +14,12 @@
 #include "base/map.h"
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Every row of a site's past may be looked at. */
+enum { REINCARNATE_TIMEOUT_MS = 10 * 60 * 1000 };
 
 /* Idempotency keys are kept for 7 days (design 4.1); a statement forgets at most 1,000, so that
  * none is slow. */
@@ -26,10 +30,15 @@
 static_assert(CHP_LISTENERS_MAX == 16, "as in the statement");
 
 const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
-    [CHP_WRITE_SELF] = {"write_self", "INSERT INTO cheops.self (site, incarnation)"
-                                      " SELECT * FROM unnest($1::text[], $2::bigint[])"
+    [CHP_WRITE_SELF] = {"write_self", "INSERT INTO cheops.self (site, incarnation, database)"
+                                      " SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[])"
                                       " ON CONFLICT (one) DO UPDATE SET site = excluded.site,"
-                                      " incarnation = excluded.incarnation"},
+                                      " incarnation = excluded.incarnation,"
+                                      " database = excluded.database"},
+    [CHP_WRITE_REINCARNATE] = {"write_reincarnate",
+                               "SELECT cheops.reincarnate(w.site, w.incarnation, w.database)"
+                               " FROM unnest($1::text[], $2::bigint[], $3::text[])"
+                               " AS w (site, incarnation, database)"},
     [CHP_WRITE_RESOURCE] =
         {"write_resource",
          "INSERT INTO cheops.resource (id, level, scope, members, vector, highest_stamp_ms,"
@@ -64,6 +73,11 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
          " executed_stamp_counter = excluded.executed_stamp_counter,"
          " executed_origin = excluded.executed_origin, executed_id = excluded.executed_id,"
          " merged = excluded.merged"},
+    [CHP_WRITE_REDOT] =
+        {"write_redot",
+         "UPDATE cheops.operation SET incarnation = w.incarnation, n = w.n, item = w.item"
+         " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[])"
+         " AS w (id, incarnation, n, item) WHERE operation.id = w.id"},
     [CHP_WRITE_OPERATION] = {"write_operation",
                              "INSERT INTO cheops.operation (id, resource, origin, incarnation, n, "
                              "stamp_ms, stamp_counter, type,"
@@ -197,12 +211,48 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
          " $5::bigint[])"
          " ON CONFLICT (site) DO UPDATE SET up = excluded.up, since_ms = excluded.since_ms,"
          " heard_ms = excluded.heard_ms, round_trip_us = excluded.round_trip_us"},
+    [CHP_WRITE_GAP] =
+        {"write_gap",
+         "INSERT INTO cheops.peer (site, up, since_ms, heard_ms, round_trip_us, gap_open, gap_mark)"
+         " SELECT w.site, false, 0, 0, 0, w.open, w.mark"
+         " FROM unnest($1::text[], $2::boolean[], $3::bigint[]) AS w (site, open, mark)"
+         " ON CONFLICT (site) DO UPDATE SET gap_open = excluded.gap_open,"
+         " gap_mark = excluded.gap_mark"},
+    [CHP_WRITE_REPORTED] =
+        {"write_reported",
+         "INSERT INTO cheops.peer (site, up, since_ms, heard_ms, round_trip_us,"
+         " reported_incarnation, reported_arrival)"
+         " SELECT w.site, false, 0, 0, 0, w.incarnation, w.arrival"
+         " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (site, incarnation, arrival)"
+         " ON CONFLICT (site) DO UPDATE SET reported_incarnation = excluded.reported_incarnation,"
+         " reported_arrival = excluded.reported_arrival"},
+    [CHP_WRITE_LOST] =
+        {"write_lost",
+         "INSERT INTO cheops.lost AS held (resource, origin, incarnation, first, last, at_ms)"
+         " SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],"
+         " $6::bigint[])"
+         " ON CONFLICT (resource, origin, incarnation, first)"
+         " DO UPDATE SET last = greatest(held.last, excluded.last)"},
+    [CHP_WRITE_SERIAL] = {"write_serial", "UPDATE cheops.self SET serial = w.serial"
+                                          " FROM unnest($1::bigint[]) AS w (serial)"
+                                          " WHERE self.serial < w.serial"},
 };
+
+const struct pg_statement pg__write_patience = {"write_patience",
+                                                "SELECT set_config('statement_timeout', $1, true)"};
 
 static void add_self(struct pg_columns *columns, const struct chp_write *write)
 {
     pg__add_text(columns, write->self.site);
     pg__add_u64(columns, write->self.incarnation);
+    pg__add_text(columns, write->self.database);
+}
+
+static void add_reincarnate(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->reincarnate.site);
+    pg__add_u64(columns, write->reincarnate.incarnation);
+    pg__add_text(columns, write->reincarnate.database);
 }
 
 static void add_stamp(struct pg_columns *columns, struct chp_stamp stamp)
@@ -388,6 +438,43 @@ static void add_peer(struct pg_columns *columns, const struct chp_write *write)
     pg__add_u64(columns, write->peer.round_trip_us);
 }
 
+static void add_redot(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_uuid(columns, &write->redot.operation);
+    pg__add_u64(columns, write->redot.incarnation);
+    pg__add_u64(columns, write->redot.n);
+    pg__add_bytes(columns, write->redot.item);
+}
+
+static void add_gap(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->gap.site);
+    pg__add_bool(columns, write->gap.open);
+    pg__add_u64(columns, write->gap.mark);
+}
+
+static void add_reported(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->reported.site);
+    pg__add_u64(columns, write->reported.incarnation);
+    pg__add_u64(columns, write->reported.arrival);
+}
+
+static void add_lost(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->lost.resource);
+    pg__add_text(columns, write->lost.range.origin);
+    pg__add_u64(columns, write->lost.range.incarnation);
+    pg__add_u64(columns, write->lost.range.first);
+    pg__add_u64(columns, write->lost.range.last);
+    pg__add_u64(columns, write->lost.at_ms);
+}
+
+static void add_serial(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_u64(columns, write->serial);
+}
+
 static void no_identity(const struct chp_write *write, struct chp_buf *identity)
 {
     (void)write; /* the table has one row */
@@ -423,6 +510,31 @@ static void peer_identity(const struct chp_write *write, struct chp_buf *identit
     chp_buf_add_text(identity, write->peer.site);
 }
 
+static void gap_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    chp_buf_add_text(identity, write->gap.site);
+}
+
+static void reported_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    chp_buf_add_text(identity, write->reported.site);
+}
+
+static void redot_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    chp_buf_add(identity, write->redot.operation.bytes, CHP_UUID_BYTES);
+}
+
+static void lost_identity(const struct chp_write *write, struct chp_buf *identity)
+{
+    const struct chp_range *range = &write->lost.range;
+    chp_buf_add(identity, &range->incarnation, sizeof range->incarnation);
+    chp_buf_add(identity, &range->first, sizeof range->first);
+    chp_buf_add_text(identity, range->origin);
+    chp_buf_add_byte(identity, 0);
+    chp_buf_add_text(identity, write->lost.resource);
+}
+
 /* As the statement's WHERE has it. */
 static bool execution_replaces(const struct chp_write *later, const struct chp_write *earlier)
 {
@@ -442,6 +554,16 @@ static bool published_replaces(const struct chp_write *later, const struct chp_w
     return later->events_published >= earlier->events_published;
 }
 
+static bool lost_replaces(const struct chp_write *later, const struct chp_write *earlier)
+{
+    return later->lost.range.last >= earlier->lost.range.last;
+}
+
+static bool serial_replaces(const struct chp_write *later, const struct chp_write *earlier)
+{
+    return later->serial >= earlier->serial;
+}
+
 static const struct {
     void (*add)(struct pg_columns *columns, const struct chp_write *write);
     /* Bytes that name the row; NULL where the statement itself copes with a row that comes twice.
@@ -451,7 +573,9 @@ static const struct {
     bool (*replaces)(const struct chp_write *later, const struct chp_write *earlier);
 } kinds[PG_WRITE_KIND_COUNT] = {
     [CHP_WRITE_SELF] = {add_self, no_identity, NULL},
+    [CHP_WRITE_REINCARNATE] = {add_reincarnate, no_identity, NULL},
     [CHP_WRITE_RESOURCE] = {add_resource, resource_identity, NULL},
+    [CHP_WRITE_REDOT] = {add_redot, redot_identity, NULL},
     [CHP_WRITE_OPERATION] = {add_operation, NULL, NULL},
     [CHP_WRITE_EXECUTION] = {add_execution, execution_identity, execution_replaces},
     [CHP_WRITE_COMPLETED] = {add_completed, completed_identity, NULL},
@@ -465,6 +589,10 @@ static const struct {
     [CHP_WRITE_REPLY] = {add_reply, NULL, NULL},
     [CHP_WRITE_REPLIED] = {add_replied, NULL, NULL},
     [CHP_WRITE_PEER] = {add_peer, peer_identity, NULL},
+    [CHP_WRITE_GAP] = {add_gap, gap_identity, NULL},
+    [CHP_WRITE_REPORTED] = {add_reported, reported_identity, NULL},
+    [CHP_WRITE_LOST] = {add_lost, lost_identity, lost_replaces},
+    [CHP_WRITE_SERIAL] = {add_serial, no_identity, serial_replaces},
 };
 
 /* Sets entries of kept that another write of the same row makes pointless to NULL. */
@@ -532,11 +660,18 @@ int pg__writes_encode(struct pg_writes *writes, const struct chp_batch *batch,
         }
     }
     free(sorted);
+    writes->patience_ms =
+        writes->kinds[CHP_WRITE_REINCARNATE].row_count > 0 ? REINCARNATE_TIMEOUT_MS : 0;
     return code;
 }
 
 void pg__writes_send(struct pg_writes *writes, struct pg_pipeline *pipeline)
 {
+    if (writes->patience_ms > 0) {
+        char text[24];
+        (void)snprintf(text, sizeof text, "%llu", (unsigned long long)writes->patience_ms);
+        pg__pipeline_send(pipeline, pg__write_patience.name, (const char *[]){text}, 1, false);
+    }
     for (size_t kind = 0; kind < PG_WRITE_KIND_COUNT; kind++) {
         if (writes->kinds[kind].row_count > 0) {
             pg__pipeline_send_columns(pipeline, pg__write_statements[kind].name,
