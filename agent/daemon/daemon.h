@@ -24,6 +24,7 @@ enum {
     DRIVERS = 2,
 };
 
+struct high_water;
 struct sender;
 struct inbound_messages;
 struct executor;
@@ -57,7 +58,11 @@ struct chp_agent {
     struct chp_engine_config engine_config;
     struct chp_engine *engine; /* NULL while the store is away */
     bool engine_started;
-    struct chp_store *store; /* NULL until the schema fits */
+    struct high_water *high_water;
+    uint64_t serial;                /* of the last batch that was submitted with writes */
+    const char *regressed;          /* why the next engine begins a new life, or NULL */
+    uint64_t regressed_incarnation; /* it is higher than this */
+    struct chp_store *store;        /* NULL until the schema fits */
     struct chp_broker *broker;
     bool broker_blocked;
     char broker_problem[CHP_ERROR_TEXT_BYTES];

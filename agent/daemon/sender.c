@@ -503,7 +503,7 @@ uint64_t sender__still_ms(struct sender *sender, const char *site)
 int sender__control_bytes(struct chp_agent *agent, const char *site, enum chp_key key,
                           struct chp_bytes item, uint64_t expiration_ms)
 {
-    if (agent->engine == NULL) {
+    if (!agent->engine_started) {
         return CHP_EUNAVAILABLE;
     }
     if (key != CHP_KEY_BEAT && !speaks(agent, site)) {

@@ -2,6 +2,7 @@
 #include "daemon/setup.h"
 
 #include "daemon/daemon.h"
+#include "daemon/high_water.h"
 
 #include "broker/amqp_broker.h"
 #include "http/http_driver.h"
@@ -165,6 +166,7 @@ static void agent_on_tick(evutil_socket_t fd, short what, void *user)
     publisher__tick(agent->publisher);
     replies__tick(agent->replies);
     inbound__pump(agent->inbound);
+    high_water__tick(agent->high_water);
     sweep__tick(agent->sweep);
 }
 
@@ -543,6 +545,12 @@ static int open_parts(struct daemon *daemon, struct chp_arena *arena, struct chp
     agent->resolves = resolves__new(agent);
     int code = make_directory(daemon->config->agent.state_dir, error);
     if (code == 0) {
+        agent->high_water =
+            high_water__open(daemon->config->agent.state_dir, agent->engine_config.peers,
+                             agent->engine_config.peer_count, error);
+        code = agent->high_water == NULL ? error->code : 0;
+    }
+    if (code == 0) {
         code = open_drivers(daemon, arena, error);
     }
     if (code == 0) {
@@ -585,6 +593,7 @@ static void close_parts(struct daemon *daemon)
     sweep__free(agent->sweep);
     submit__deinit(agent);
     turn__deinit(agent);
+    high_water__free(agent->high_water);
 }
 
 static void run_loop(struct daemon *daemon)

@@ -8,12 +8,14 @@
 #include "daemon/daemon.h"
 
 #include "base/boundary.h"
+#include "daemon/high_water.h"
 #include "store/pg_store.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static void submit(struct chp_agent *agent);
+static void drop_engine(struct chp_agent *agent);
 static void start_engine(struct chp_agent *agent);
 
 struct chp_now turn__now(void)
@@ -140,6 +142,11 @@ static void act(struct chp_agent *agent, const struct chp_after *after)
     case CHP_AFTER_PEER:
         act_peer(agent, after);
         break;
+    case CHP_AFTER_REGRESSED:
+        chp_log_error("the database went back in time", CHP_S("reason", after->regressed.reason));
+        agent->regressed = after->regressed.reason; /* a constant of the engine */
+        agent->regressed_incarnation = after->regressed.incarnation;
+        break;
     }
 }
 
@@ -175,7 +182,13 @@ static void act_all(struct chp_agent *agent, struct chp_effects *effects)
     for (size_t i = 0; i < effects->batch.load_count; i++) {
         take_load(agent, &effects->batch.loads[i]);
     }
+    if (agent->regressed != NULL && was_started) {
+        drop_engine(agent);
+        start_engine(agent);
+        return;
+    }
     if (!was_started && agent->engine_started) {
+        agent->regressed = NULL;
         chp_log_info("engine started", CHP_I("incarnation", chp_engine_incarnation(agent->engine)));
         inbound__offer_all(agent->inbound);
         submit__offer_all(agent);
@@ -188,6 +201,24 @@ static void act_all(struct chp_agent *agent, struct chp_effects *effects)
     publisher__pump(agent->publisher);
     replies__pump(agent->replies);
     chp_boundary("agent.pumped");
+}
+
+/* Behind the commit and before anything of it is acted upon: design section 4, incarnations. */
+static void raise_high_water(struct chp_agent *agent, const struct chp_batch *batch)
+{
+    chp_engine_committed(agent->engine, batch);
+    if (batch->write_count == 0) {
+        return;
+    }
+    struct chp_high_water now = {.incarnation = chp_engine_incarnation(agent->engine),
+                                 .serial = agent->serial,
+                                 .event_last = chp_engine_event_last(agent->engine),
+                                 .database = chp_engine_database(agent->engine)};
+    high_water__advance(agent->high_water, &now);
+    struct chp_peer_view view;
+    for (size_t i = 0; chp_engine_peer(agent->engine, i, &view); i++) {
+        high_water__taken(agent->high_water, i, view.taken_incarnation, view.taken);
+    }
 }
 
 /* The store has not come back: what was taken from the broker goes back to its queues, and nothing
@@ -245,6 +276,7 @@ static void on_done(struct chp_batch *batch, int code, const struct chp_error *e
     agent->in_flight = NULL;
     if (code == 0) {
         agent->metrics.store_batches_total++;
+        raise_high_water(agent, batch);
         act_all(agent, effects);
         turn__arm(agent);
     } else {
@@ -279,6 +311,11 @@ static void submit(struct chp_agent *agent)
     }
     agent->open = effects_new();
     agent->in_flight = effects;
+    if (effects->batch.write_count > 0) {
+        uint64_t found = chp_engine_serial(agent->engine);
+        agent->serial = (agent->serial > found ? agent->serial : found) + 1;
+        chp_batch_write(&effects->batch, CHP_WRITE_SERIAL)->serial = agent->serial;
+    }
     effects->batch.on_done = on_done;
     effects->batch.user = agent;
     chp_boundary("agent.submit");
@@ -297,8 +334,18 @@ static void start_engine(struct chp_agent *agent)
 {
     CHP_ASSERT(agent->engine == NULL);
     agent->engine = chp_engine_new(&agent->engine_config);
+    const struct chp_high_water *known = high_water__known(agent->high_water);
+    uint64_t proposed = chp_clock_wall_ms();
+    if (agent->serial < known->serial) {
+        agent->serial = known->serial;
+    }
+    if (agent->regressed != NULL && proposed <= agent->regressed_incarnation) {
+        proposed = agent->regressed_incarnation + 1;
+    }
     struct chp_event event = {.kind = CHP_EVENT_START,
-                              .start.incarnation_proposed = chp_clock_wall_ms()};
+                              .start = {.incarnation_proposed = proposed,
+                                        .high_water = known,
+                                        .regressed = agent->regressed}};
     turn__step(agent, &event);
 }
 

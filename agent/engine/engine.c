@@ -28,6 +28,8 @@ struct chp_engine *chp_engine_new(const struct chp_engine_config *config)
     chp_list_init(&engine->tracked_lru);
     chp_list_init(&engine->keys_order);
     chp_list_init(&engine->key_waiting);
+    chp_list_init(&engine->again);
+    chp_list_init(&engine->redots);
     return engine;
 }
 
@@ -38,13 +40,12 @@ void engine__free_deferred(struct deferred *deferred)
     free(deferred);
 }
 
-static void free_deferred_list(struct chp_list *list)
+static void free_all_deferred(struct chp_list *list)
 {
     CHP_LIST_FOREACH_SAFE(list, link, following)
     {
         engine__free_deferred(CHP_CONTAINER(link, struct deferred, link));
     }
-    free(list);
 }
 
 void chp_engine_free(struct chp_engine *engine)
@@ -63,12 +64,12 @@ void chp_engine_free(struct chp_engine *engine)
     }
     for (const void *at = NULL;
          (value = chp_map_next(engine->tracked_loading, &at, NULL)) != NULL;) {
-        free_deferred_list(value);
+        free_all_deferred(value);
+        free(value);
     }
-    CHP_LIST_FOREACH_SAFE(&engine->key_waiting, link, following)
-    {
-        engine__free_deferred(CHP_CONTAINER(link, struct deferred, link));
-    }
+    free_all_deferred(&engine->key_waiting);
+    free_all_deferred(&engine->again);
+    free_all_deferred(&engine->redots);
     for (const void *at = NULL; (value = chp_map_next(engine->keys, &at, NULL)) != NULL;) {
         free(value);
     }
@@ -77,7 +78,9 @@ void chp_engine_free(struct chp_engine *engine)
     }
     for (size_t i = 0; i < engine->config.peer_count; i++) {
         stream__deinit(&engine->peers[i]);
+        report__deinit(&engine->peers[i]);
     }
+    chp_arena_deinit(&engine->start_arena);
     chp_map_free(engine->resources);
     chp_map_free(engine->tracked);
     chp_map_free(engine->tracked_loading);
@@ -94,6 +97,9 @@ void chp_engine_step(struct chp_engine *engine, const struct chp_event *event,
     CHP_ASSERT(engine->magic == ENGINE_MAGIC);
     CHP_ASSERT(engine->started || event->kind == CHP_EVENT_START ||
                event->kind == CHP_EVENT_LOADED || event->kind == CHP_EVENT_TICK);
+    if (engine->regressed) {
+        return; /* what is not settled or answered comes to the next engine */
+    }
     switch (event->kind) {
     case CHP_EVENT_START:
         engine__on_start(engine, event, effects);
@@ -235,6 +241,9 @@ bool chp_engine_peer(const struct chp_engine *engine, size_t index, struct chp_p
         .version_min = peer->version_min,
         .software = peer->software,
         .incarnation = peer->incarnation,
+        .taken_incarnation = peer->in[CHP_KEY_OPERATION].incarnation,
+        .taken = peer->in[CHP_KEY_OPERATION].committed,
+        .gap_open = peer->gap_open,
     };
     return true;
 }
@@ -247,10 +256,22 @@ size_t chp_engine_marks(const struct chp_engine *engine, const char *site, struc
         if (peer->in[key].incarnation != 0) {
             marks[count++] = (struct chp_mark){.key = (enum chp_key)key,
                                                .incarnation = peer->in[key].incarnation,
-                                               .n = peer->in[key].mark};
+                                               .n = peer->in[key].committed};
         }
     }
     return count;
+}
+
+void chp_engine_committed(struct chp_engine *engine, const struct chp_batch *batch)
+{
+    for (size_t i = 0; i < batch->write_count; i++) {
+        const struct chp_write *write = &batch->writes[i];
+        struct peer *peer =
+            write->kind == CHP_WRITE_STREAM_IN ? engine__peer(engine, write->stream.site) : NULL;
+        if (peer != NULL && peer->in[write->stream.key].incarnation == write->stream.incarnation) {
+            peer->in[write->stream.key].committed = write->stream.mark;
+        }
+    }
 }
 
 void chp_engine_beat(const struct chp_engine *engine, const char *site, const struct chp_now *now,
@@ -278,6 +299,21 @@ uint32_t chp_engine_version(const struct chp_engine *engine, const char *site)
 uint64_t chp_engine_incarnation(const struct chp_engine *engine)
 {
     return engine->incarnation;
+}
+
+uint64_t chp_engine_serial(const struct chp_engine *engine)
+{
+    return engine->serial;
+}
+
+uint64_t chp_engine_event_last(const struct chp_engine *engine)
+{
+    return engine->event_last;
+}
+
+const char *chp_engine_database(const struct chp_engine *engine)
+{
+    return engine->database;
 }
 
 size_t chp_engine_resource_count(const struct chp_engine *engine)

@@ -42,6 +42,25 @@ struct chp_engine_config {
 struct chp_engine *chp_engine_new(const struct chp_engine_config *config);
 void chp_engine_free(struct chp_engine *engine);
 
+/* What is known, outside the database, of the life that it had (design section 4, incarnations):
+ * the daemon's high-water file. */
+struct chp_high_water {
+    bool found;
+    const char *doubt; /* why it can't be relied on: it was copied, or is damaged; or NULL */
+    uint64_t incarnation;
+    uint64_t event_last;           /* highest number of an event */
+    uint64_t serial;               /* of the last batch that is known to have committed */
+    const char *database;          /* which one it was */
+    const struct chp_taken *taken; /* of each peer's stream of operations */
+    size_t taken_count;
+};
+
+struct chp_taken {
+    const char *site;
+    uint64_t incarnation; /* of site */
+    uint64_t mark;        /* everything up to there was committed here */
+};
+
 struct chp_now {
     uint64_t wall_ms;
     uint64_t mono_us;
@@ -65,7 +84,10 @@ struct chp_event {
     struct chp_now now;
     union {
         struct {
-            uint64_t incarnation_proposed; /* used when the database has none */
+            uint64_t incarnation_proposed; /* for a new life of the database; a higher one is taken
+                                              if it has to be */
+            const struct chp_high_water *high_water; /* valid until CHP_AFTER_STARTED */
+            const char *regressed;                   /* what CHP_AFTER_REGRESSED said, or NULL */
         } start;
         const struct chp_load *loaded;
         struct {
@@ -78,6 +100,7 @@ struct chp_event {
             uint64_t incarnation; /* of from */
             enum chp_key key;
             uint64_t number;   /* 0: not numbered */
+            bool repeated;     /* the engine's own: false */
             uint64_t delivery; /* comes back in CHP_AFTER_SETTLE, exactly once */
             const struct chp_item
                 *item; /* operation, ack, want or repair; valid until then, as bytes is. NULL: the
@@ -134,6 +157,8 @@ enum chp_after_kind {
     CHP_AFTER_STARTED,    /* the start's load is in: a stream may go on; site NULL, last: events and
                              replies may */
     CHP_AFTER_PEER,       /* a site is up or down now */
+    CHP_AFTER_REGRESSED,  /* the database went back in time: throw the engine away and start a new
+                             one, which is told */
 };
 
 struct chp_after {
@@ -187,6 +212,10 @@ struct chp_after {
             const char *site;
             bool up;
         } peer;
+        struct {
+            const char *reason;
+            uint64_t incarnation; /* the new one must be higher */
+        } regressed;
     };
 };
 
@@ -204,6 +233,10 @@ void chp_engine_step(struct chp_engine *engine, const struct chp_event *event,
 struct chp_after *chp_effects_after(struct chp_effects *effects, enum chp_after_kind kind);
 void chp_effects_deinit(struct chp_effects *effects);
 
+/* The batch, made by step, has committed: from now on its marks may be told to others. To be called
+ * before anything of its after is done. */
+void chp_engine_committed(struct chp_engine *engine, const struct chp_batch *batch);
+
 /* What is known of a peer now, for doors; false past the last index. */
 struct chp_peer_view {
     const char *site;
@@ -218,6 +251,9 @@ struct chp_peer_view {
     uint32_t version_min;
     const char *software;
     uint64_t incarnation;
+    uint64_t taken_incarnation; /* of its stream of operations, */
+    uint64_t taken;             /* which is committed here up to there */
+    bool gap_open;              /* an earlier life of this database may have taken more */
 };
 bool chp_engine_peer(const struct chp_engine *engine, size_t index, struct chp_peer_view *view);
 /* Marks to send with the next message to site: what this site has committed of its streams. Filled
@@ -238,6 +274,12 @@ struct chp_doubt_view {
 size_t chp_engine_in_doubt(const struct chp_engine *engine, struct chp_doubt_view *views,
                            size_t max);
 uint64_t chp_engine_incarnation(const struct chp_engine *engine);
+/* The serial that START has found in the database. */
+uint64_t chp_engine_serial(const struct chp_engine *engine);
+/* Highest number of an event so far. */
+uint64_t chp_engine_event_last(const struct chp_engine *engine);
+/* Which database it is, as START has found; NULL before. */
+const char *chp_engine_database(const struct chp_engine *engine);
 size_t chp_engine_resource_count(const struct chp_engine *engine);
 /* True when the clock of this site leads what the peers confirm by more than max_skew. */
 bool chp_engine_clock_suspect(const struct chp_engine *engine, const struct chp_now *now);

@@ -69,22 +69,24 @@ void engine__answer(struct chp_engine *engine, const struct chp_operation *opera
     }
 }
 
-bool engine__note_order(struct chp_engine *engine, struct resource *resource,
-                        const struct chp_operation *operation)
+void engine__note_order(struct chp_engine *engine, struct resource *resource,
+                        const struct chp_operation *operation, struct chp_ack *ack)
 {
     struct chp_resource_row *row = &resource->row;
-    if (row->level == CHP_LEVEL_NONE) {
-        return false;
+    ack->unverified = false;
+    if (row->level == CHP_LEVEL_NONE ||
+        (ack->state != CHP_STATE_DONE && ack->state != CHP_STATE_FAILED)) {
+        return;
     }
     if (row->executed_origin != NULL &&
         chp_arbitration_compare(operation->stamp, operation->dot.origin, &operation->id,
                                 row->executed, row->executed_origin, &row->executed_id) < 0) {
-        return true;
+        ack->unverified = true;
+        return;
     }
     row->executed = operation->stamp;
     row->executed_origin = engine__intern(engine, operation->dot.origin);
     row->executed_id = operation->id;
-    return false;
 }
 
 static void journal(struct chp_engine *engine, const struct chp_operation *operation,
@@ -128,7 +130,7 @@ static void finish(struct chp_engine *engine, struct resource *resource, struct 
 {
     const struct chp_operation *operation = pending->operation;
     if (ack->state == CHP_STATE_DONE || ack->state == CHP_STATE_FAILED) {
-        ack->unverified = engine__note_order(engine, resource, operation);
+        engine__note_order(engine, resource, operation, ack);
         resource__write(resource, effects);
     }
     engine__conclude(engine, operation, ack, now, effects);

@@ -3,6 +3,8 @@
  * committed. */
 #include "engine/internal.h"
 
+#include <string.h>
+
 static void dead(const struct chp_event *event, const char *reason, struct chp_effects *effects)
 {
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_DEAD);
@@ -16,6 +18,10 @@ static void on_repair(struct chp_engine *engine, const struct chp_event *event,
 {
     const struct chp_repair *repair = &event->item.item->repair;
     struct peer *peer = engine__peer(engine, event->item.from);
+    if (peer != NULL && repair->after < peer->out[repair->key].mark) {
+        /* What it asks for it had: its database went back in time, and the report says so. */
+        peer->reporting.due = true;
+    }
     if (peer != NULL && repair->after < peer->out[repair->key].last) {
         struct chp_after *after = chp_effects_after(effects, CHP_AFTER_RESEND);
         after->stream.site = peer->site;
@@ -26,10 +32,43 @@ static void on_repair(struct chp_engine *engine, const struct chp_event *event,
     stream__settle(engine, event, effects);
 }
 
+/* An item that waited for its resource. */
+void engine__on_resource_item(struct chp_engine *engine, const struct chp_event *event,
+                              struct chp_effects *effects)
+{
+    if (event->item.item->kind == CHP_ITEM_REINCARNATE) {
+        engine__on_reincarnate(engine, event, effects);
+    } else {
+        engine__on_operation(engine, event, effects);
+    }
+}
+
+/* Whether this repetition has the highest number that was taken. A sender whose database went back
+ * in time gives numbers again: either its stream is then shorter than what is told of it, or it
+ * comes by this number, with another operation. */
+static bool is_last_of_stream(const struct chp_engine *engine, const struct chp_event *event)
+{
+    const struct peer *peer = engine__peer(engine, event->item.from);
+    const struct stream_in *stream = &peer->in[event->item.key];
+    return event->item.key == CHP_KEY_OPERATION && event->item.number == stream->accepted &&
+           event->item.number == stream->mark && /* the first one is stored */
+
+           event->item.incarnation == stream->incarnation && event->item.item != NULL &&
+           event->item.item->kind == CHP_ITEM_OPERATION &&
+           strcmp(event->item.item->operation.dot.origin, peer->site) == 0;
+}
+
 void engine__on_item(struct chp_engine *engine, const struct chp_event *event,
                      struct chp_effects *effects)
 {
-    if (stream__accept(engine, event, effects) != STREAM_NEXT) {
+    enum stream_verdict verdict = stream__accept(engine, event, effects);
+    if (verdict == STREAM_REPEATED && is_last_of_stream(engine, event)) {
+        struct chp_event repeated = *event;
+        repeated.item.repeated = true;
+        engine__look_up(engine, &repeated, effects);
+        return;
+    }
+    if (verdict != STREAM_NEXT) {
         chp_effects_after(effects, CHP_AFTER_SETTLE)->settle.delivery = event->item.delivery;
         return;
     }
@@ -39,6 +78,7 @@ void engine__on_item(struct chp_engine *engine, const struct chp_event *event,
     }
     switch (event->item.item->kind) {
     case CHP_ITEM_OPERATION:
+    case CHP_ITEM_PAST:
         engine__on_operation(engine, event, effects);
         return;
     case CHP_ITEM_ACK:
@@ -50,11 +90,18 @@ void engine__on_item(struct chp_engine *engine, const struct chp_event *event,
     case CHP_ITEM_REPAIR:
         on_repair(engine, event, effects);
         return;
-    case CHP_ITEM_PAST:
     case CHP_ITEM_NONE:
+        engine__on_none(engine, event, effects);
+        return;
     case CHP_ITEM_REPORT:
+        engine__on_report(engine, event, effects);
+        return;
     case CHP_ITEM_REPORTED:
+        engine__on_reported(engine, event, effects);
+        return;
     case CHP_ITEM_REINCARNATE:
+        engine__on_reincarnate(engine, event, effects);
+        return;
     case CHP_ITEM_RESOLVE:
     case CHP_ITEM_RESOLVED:
     case CHP_ITEM_SHOW: /* the daemon's own */
@@ -78,23 +125,5 @@ void engine__on_ack(struct chp_engine *engine, const struct chp_event *event,
         return;
     }
     tracked__answer(engine, tracked, ack, &event->now, effects);
-    stream__settle(engine, event, effects);
-}
-
-/* Gives what another site lacks, through the stream to it. */
-void engine__on_want(struct chp_engine *engine, const struct chp_event *event,
-                     struct chp_effects *effects)
-{
-    const struct chp_want *want = &event->item.item->want;
-    struct peer *peer = engine__peer(engine, event->item.from);
-    if (peer != NULL && want->range.first <= want->range.last) {
-        struct chp_arena *arena = &effects->batch.arena;
-        struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_RANGE);
-        load->resource = chp_arena_strdup(arena, want->resource);
-        load->range = want->range;
-        load->range.origin = chp_arena_strdup(arena, want->range.origin);
-        load->site = peer->site;
-        load->limit = WANT_RANGE_MAX;
-    }
     stream__settle(engine, event, effects);
 }

@@ -5,13 +5,15 @@
 #include <string.h>
 
 static void take_pending(struct chp_engine *engine, struct resource *resource,
-                         const struct chp_load *load)
+                         const struct chp_load *load, const struct chp_now *now,
+                         struct chp_effects *effects)
 {
     CHP_ASSERT(load->resource_result.pending_total >= load->resource_result.pending_count);
     for (size_t i = 0; i < load->resource_result.pending_count; i++) {
         const struct chp_pending_row *row = &load->resource_result.pending[i];
         if (resource__find_pending(resource, &row->operation->id) == NULL) {
             resource__add_pending(engine, resource, row->item, row->state, row->run);
+            run__loaded(engine, resource, row, now, effects);
         }
     }
     resource->pending_stored +=
@@ -26,7 +28,7 @@ static void on_resource(struct chp_engine *engine, const struct chp_event *event
     CHP_ASSERT(resource != NULL);
     if (resource->refilling) {
         resource->refilling = false;
-        take_pending(engine, resource, load);
+        take_pending(engine, resource, load, &event->now, effects);
         run__next(engine, resource, &event->now, effects);
         return;
     }
@@ -34,7 +36,7 @@ static void on_resource(struct chp_engine *engine, const struct chp_event *event
     resource->state = RESOURCE_READY;
     if (load->found) {
         resource__set_row(engine, resource, &load->resource_result.row);
-        take_pending(engine, resource, load);
+        take_pending(engine, resource, load, &event->now, effects);
         run__next(engine, resource, &event->now, effects);
     }
     struct chp_list waiting;
@@ -55,23 +57,9 @@ static void on_resource(struct chp_engine *engine, const struct chp_event *event
             engine__on_resolve(engine, &again, effects);
         } else {
             CHP_ASSERT(again.kind == CHP_EVENT_ITEM);
-            engine__on_operation(engine, &again, effects);
+            engine__on_resource_item(engine, &again, effects);
         }
         engine__free_deferred(deferred);
-    }
-}
-
-/* Operations that another site wants, or that a new member lacks. */
-static void on_range(struct chp_engine *engine, const struct chp_event *event,
-                     struct chp_effects *effects)
-{
-    const struct chp_load *load = event->loaded;
-    struct peer *peer = engine__peer(engine, load->site);
-    CHP_ASSERT(peer != NULL);
-    for (size_t i = 0; i < load->items.count; i++) {
-        const struct chp_item_row *row = &load->items.rows[i];
-        struct chp_bytes item = chp_arena_bytes(&effects->batch.arena, row->item);
-        stream__put(peer, CHP_KEY_OPERATION, &row->operation, item, effects);
     }
 }
 
@@ -80,7 +68,7 @@ void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
 {
     switch (event->loaded->kind) {
     case CHP_LOAD_START:
-        engine__on_started(engine, event->loaded, effects);
+        engine__on_started(engine, event->loaded, &event->now, effects);
         break;
     case CHP_LOAD_RESOURCE:
         on_resource(engine, event, effects);
@@ -92,13 +80,23 @@ void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
         engine__on_busy(engine, event->loaded, effects);
         break;
     case CHP_LOAD_OPERATION:
-        tracked__loaded(engine, event->loaded, &event->now, effects);
+        if (event->loaded->token == AGAIN_TOKEN) {
+            engine__on_looked_up(engine, event->loaded, &event->now, effects);
+        } else {
+            tracked__loaded(engine, event->loaded, &event->now, effects);
+        }
         break;
     case CHP_LOAD_RANGE:
-        on_range(engine, event, effects);
+        if (event->loaded->token == REDOT_TOKEN) {
+            redot__loaded(engine, event->loaded, &event->now, effects);
+        } else {
+            engine__on_range(engine, event->loaded, effects);
+        }
         break;
     case CHP_LOAD_REPORT:
     case CHP_LOAD_VECTORS:
+        report__loaded(engine, event->loaded, &event->now, effects);
+        break;
     case CHP_LOAD_OUTBOUND: /* the daemon's own */
     case CHP_LOAD_EVENTS:
     case CHP_LOAD_REPLIES:

@@ -4,23 +4,14 @@
 
 #include <string.h>
 
-/* Asks peer for the dots of one origin that are missing here before up_to. */
-static void want(struct chp_engine *engine, const struct resource *resource,
-                 const struct chp_dot *up_to, struct chp_effects *effects)
-{
-    struct peer *peer = engine__peer(engine, up_to->origin);
-    if (peer == NULL) {
-        return; /* an origin that is not known here: only its configuration can help */
-    }
-    uint64_t have = chp_vector_get(&resource->row.vector, up_to->origin, up_to->incarnation);
-    struct chp_item item = {.kind = CHP_ITEM_WANT,
-                            .want = {.resource = resource->row.id,
-                                     .range = {.origin = up_to->origin,
-                                               .incarnation = up_to->incarnation,
-                                               .first = have + 1,
-                                               .last = up_to->n}}};
-    stream__control(peer, &item, effects);
-}
+/* An operation that has arrived: by its own stream, or given by a site that holds it. */
+struct arrival {
+    const struct chp_event *event;
+    const struct chp_operation *operation;
+    struct chp_bytes bytes;
+    const struct chp_past *past; /* or NULL */
+    bool looked_up;              /* its id is not known here */
+};
 
 static void set_members(struct resource *resource, const struct chp_operation *operation)
 {
@@ -110,22 +101,9 @@ static void merge(struct chp_engine *engine, struct resource *resource,
     give_to_new(engine, resource, before, before_count, effects);
 }
 
-static void store(struct chp_engine *engine, const struct chp_event *event,
-                  struct resource *resource, struct chp_effects *effects)
+static void journal(struct chp_engine *engine, const struct chp_operation *operation,
+                    const struct chp_now *now, struct chp_effects *effects)
 {
-    const struct chp_operation *operation = &event->item.item->operation;
-    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_OPERATION);
-    write->operation.operation = operation;
-    write->operation.item = event->item.bytes;
-    write->operation.received_ms = event->now.wall_ms;
-    write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
-    write->execution.ack.operation = operation->id;
-    write->execution.ack.resource = operation->resource;
-    write->execution.ack.site = engine->config.site;
-    write->execution.ack.incarnation = engine->incarnation;
-    write->execution.ack.state = CHP_STATE_DELIVERED;
-    write->execution.ack.exit_code = -1;
-    write->execution.updated_ms = event->now.wall_ms;
     struct chp_buf data = {0};
     chp_buf_add_text(&data, "{\"type\":");
     journal__add_string(&data, operation->type);
@@ -137,18 +115,88 @@ static void store(struct chp_engine *engine, const struct chp_event *event,
                                          .resource = operation->resource,
                                          .operation = &operation->id,
                                          .data = journal__take(&data, effects)},
-                 &event->now, effects);
-    resource__add_pending(engine, resource, event->item.bytes, CHP_STATE_DELIVERED, 0);
+                 now, effects);
 }
 
-static void want_causes(struct chp_engine *engine, const struct resource *resource,
-                        const struct chp_operation *operation, struct chp_effects *effects)
+/* The ack in bytes, which were checked when they were decoded; false when there are none. */
+static bool ack_of(struct chp_bytes bytes, struct chp_effects *effects, struct chp_ack *ack)
 {
-    for (size_t i = 0; i < operation->context.count; i++) {
-        const struct chp_dot *dot = &operation->context.entries[i];
-        if (chp_vector_get(&resource->row.vector, dot->origin, dot->incarnation) < dot->n) {
-            want(engine, resource, dot, effects);
-        }
+    struct chp_item item;
+    if (bytes.len == 0 || chp_item_decode(bytes, &effects->batch.arena, &item, NULL) != 0 ||
+        item.kind != CHP_ITEM_ACK) {
+        return false;
+    }
+    *ack = item.ack;
+    return true;
+}
+
+/* The execution here of an operation that has just arrived, with the state that it begins with. */
+static void begin(struct chp_engine *engine, struct resource *resource,
+                  const struct arrival *arrival, struct chp_effects *effects)
+{
+    const struct chp_operation *operation = arrival->operation;
+    const struct chp_now *now = &arrival->event->now;
+    struct chp_ack ack = {.operation = operation->id,
+                          .resource = operation->resource,
+                          .site = engine->config.site,
+                          .incarnation = engine->incarnation,
+                          .state = CHP_STATE_DELIVERED,
+                          .exit_code = -1};
+    struct chp_ack told;
+    bool ended = arrival->past != NULL && ack_of(arrival->past->theirs, effects, &told) &&
+                 strcmp(told.site, engine->config.site) == 0 && chp_state_final(told.state);
+    if (ended) {
+        ack = told; /* its origin knows how it ended in an earlier life of this database */
+        ack.incarnation = engine->incarnation;
+        engine__note_order(engine, resource, operation, &ack);
+    } else if (life__doubtful(engine, arrival->event, operation, arrival->past)) {
+        ack = life__doubt(engine, operation, 0, now);
+        engine__conclude(engine, operation, &ack, now, effects);
+    }
+    if (ack.state != CHP_STATE_IN_DOUBT) { /* that one is written by its answer */
+        struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
+        write->execution.ack = ack;
+        write->execution.updated_ms = now->wall_ms;
+    }
+    if (!ended) {
+        resource__add_pending(engine, resource, arrival->bytes, ack.state, ack.run);
+    }
+}
+
+/* An operation of this site that its database had lost: its members are given it again, and answer
+ * again what they know. */
+static void begin_own(struct chp_engine *engine, struct resource *resource,
+                      const struct arrival *arrival, struct chp_effects *effects)
+{
+    const struct chp_operation *operation = arrival->operation;
+    const struct chp_now *now = &arrival->event->now;
+    struct tracked *tracked = tracked__add(engine, operation, NULL, 0);
+    struct chp_ack told;
+    engine__deliver(engine, tracked, operation, arrival->bytes, effects);
+    if (arrival->past != NULL && ack_of(arrival->past->ours, effects, &told) &&
+        strcmp(told.site, arrival->event->item.from) == 0) {
+        tracked__answer(engine, tracked, &told, now, effects);
+    }
+    if (engine__contains(operation->members, operation->member_count, engine->config.site)) {
+        begin(engine, resource, arrival, effects);
+    }
+}
+
+static void store(struct chp_engine *engine, struct resource *resource,
+                  const struct arrival *arrival, struct chp_effects *effects)
+{
+    const struct chp_operation *operation = arrival->operation;
+    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_OPERATION);
+    write->operation.operation = operation;
+    write->operation.item = arrival->bytes;
+    write->operation.received_ms = arrival->event->now.wall_ms;
+    journal(engine, operation, &arrival->event->now, effects);
+    engine->arrived_us = arrival->event->now.mono_us;
+    report__arrived(engine);
+    if (strcmp(operation->dot.origin, engine->config.site) == 0) {
+        begin_own(engine, resource, arrival, effects);
+    } else {
+        begin(engine, resource, arrival, effects);
     }
 }
 
@@ -158,19 +206,17 @@ static const char *refusal(const struct chp_engine *engine, const struct chp_ope
     if (!engine__is_known(engine, operation->dot.origin)) {
         return "its origin is not a site that is known here";
     }
-    if (strcmp(operation->dot.origin, engine->config.site) == 0) {
-        return "it claims to come from this site";
-    }
     if (operation->level > CHP_LEVEL_EVENTUAL) {
         return "its level is not available here";
     }
     return NULL;
 }
 
-static void refuse(struct chp_engine *engine, const struct chp_event *event, const char *reason,
+static void refuse(struct chp_engine *engine, const struct arrival *arrival, const char *reason,
                    struct chp_effects *effects)
 {
-    const struct chp_operation *operation = &event->item.item->operation;
+    const struct chp_event *event = arrival->event;
+    const struct chp_operation *operation = arrival->operation;
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_DEAD);
     after->settle.delivery = event->item.delivery;
     after->settle.reason = reason;
@@ -191,13 +237,63 @@ static void refuse(struct chp_engine *engine, const struct chp_event *event, con
     stream__settle(engine, event, effects);
 }
 
-void engine__on_operation(struct chp_engine *engine, const struct chp_event *event,
-                          struct chp_effects *effects)
+/* An execution here is in doubt since another member gave the operation, and its origin knows how
+ * it ended. */
+static void end_doubt(struct chp_engine *engine, const struct arrival *arrival,
+                      struct chp_effects *effects)
 {
-    const struct chp_operation *operation = &event->item.item->operation;
+    const struct chp_operation *operation = arrival->operation;
+    struct resource *resource = resource__get(engine, operation->resource);
+    struct pending *pending = resource__find_pending(resource, &operation->id);
+    struct chp_ack told;
+    if (!ack_of(arrival->past->theirs, effects, &told) || !chp_state_final(told.state) ||
+        strcmp(told.site, engine->config.site) != 0 || pending == NULL ||
+        pending->state != CHP_STATE_IN_DOUBT) {
+        return;
+    }
+    told.incarnation = engine->incarnation;
+    told.run = told.run < pending->run ? pending->run : told.run;
+    engine__note_order(engine, resource, operation, &told);
+    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
+    write->execution.ack = told;
+    write->execution.updated_ms = arrival->event->now.wall_ms;
+    resource__remove_pending(resource, pending);
+    resource__write(resource, effects);
+    run__next(engine, resource, &arrival->event->now, effects);
+}
+
+/* Its dot is held here. When its origin gives it again, it has forgotten what it was told, or that
+ * it gave this dot to another operation: the store knows. */
+static void check_again(struct chp_engine *engine, const struct arrival *arrival,
+                        struct chp_effects *effects)
+{
+    const struct chp_event *event = arrival->event;
+    struct chp_ack told;
+    if (arrival->past == NULL && strcmp(event->item.from, arrival->operation->dot.origin) == 0) {
+        engine__look_up(engine, event, effects);
+        return;
+    }
+    if (arrival->past != NULL) {
+        end_doubt(engine, arrival, effects);
+    }
+    if (arrival->past != NULL && ack_of(arrival->past->ours, effects, &told) &&
+        strcmp(arrival->operation->dot.origin, engine->config.site) == 0) {
+        struct tracked *tracked = tracked__get(engine, &told.operation);
+        if (tracked != NULL) {
+            tracked__answer(engine, tracked, &told, &event->now, effects);
+        }
+    }
+    stream__settle(engine, event, effects);
+}
+
+static void take(struct chp_engine *engine, const struct arrival *arrival,
+                 struct chp_effects *effects)
+{
+    const struct chp_event *event = arrival->event;
+    const struct chp_operation *operation = arrival->operation;
     const char *reason = refusal(engine, operation);
     if (reason != NULL) {
-        refuse(engine, event, reason, effects);
+        refuse(engine, arrival, reason, effects);
         return;
     }
     struct resource *resource = resource__get(engine, operation->resource);
@@ -210,24 +306,137 @@ void engine__on_operation(struct chp_engine *engine, const struct chp_event *eve
                                                       operation->dot.incarnation)
                                      : 0;
     if (operation->dot.n <= have) {
-        stream__settle(engine, event, effects); /* held already */
+        check_again(engine, arrival, effects);
+        return;
+    }
+    if (strcmp(operation->dot.origin, engine->config.site) == 0 &&
+        operation->dot.incarnation >= engine->incarnation) {
+        life__regressed(engine,
+                        "another site has an operation of this site's present life that "
+                        "its database does not have",
+                        operation->dot.incarnation, effects);
         return;
     }
     if (!resource->exists) {
         resource__create(engine, resource, operation);
     }
+    if (operation->dot.n == have + 1 && !arrival->looked_up &&
+        redot__has_other_lives(&resource->row.vector, &operation->dot)) {
+        engine__look_up(engine, event, effects); /* it may be known by another dot */
+        return;
+    }
     if (operation->dot.n > have + 1) {
         /* Not taken before those that came before it: it comes again behind them. */
-        want(engine, resource, &operation->dot, effects);
+        causes__want(engine, resource, &operation->dot, &event->now, effects);
         resource__write(resource, effects);
         stream__settle(engine, event, effects);
         return;
     }
     merge(engine, resource, event, operation, effects);
     resource__hold(engine, resource, operation);
-    store(engine, event, resource, effects);
-    want_causes(engine, resource, operation, effects);
+    store(engine, resource, arrival, effects);
+    causes__want_all(engine, resource, operation, &event->now, effects);
     resource__write(resource, effects);
+    report__held(engine, resource, effects);
     run__next(engine, resource, &event->now, effects);
     stream__settle(engine, event, effects);
+}
+
+/* The operation of an item of either kind. */
+static struct arrival arrival_of(const struct chp_event *event, struct chp_effects *effects)
+{
+    struct arrival arrival = {
+        .event = event, .operation = &event->item.item->operation, .bytes = event->item.bytes};
+    if (event->item.item->kind == CHP_ITEM_PAST) {
+        struct chp_item *item = chp_arena_alloc(&effects->batch.arena, sizeof *item);
+        arrival.past = &event->item.item->past;
+        arrival.bytes = arrival.past->operation;
+        /* The decoder of the whole has checked it. */
+        CHP_ASSERT(chp_item_decode(arrival.bytes, &effects->batch.arena, item, NULL) == 0);
+        CHP_ASSERT(item->kind == CHP_ITEM_OPERATION);
+        arrival.operation = &item->operation;
+    }
+    return arrival;
+}
+
+void engine__look_up(struct chp_engine *engine, const struct chp_event *event,
+                     struct chp_effects *effects)
+{
+    struct arrival arrival = arrival_of(event, effects);
+    struct deferred *deferred = chp_alloc(sizeof *deferred);
+    deferred->event = *event;
+    chp_list_append(&engine->again, &deferred->link);
+    struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_OPERATION);
+    load->operation = arrival.operation->id;
+    load->token = AGAIN_TOKEN;
+}
+
+void engine__on_operation(struct chp_engine *engine, const struct chp_event *event,
+                          struct chp_effects *effects)
+{
+    struct arrival arrival = arrival_of(event, effects);
+    take(engine, &arrival, effects);
+}
+
+/* Its origin does not know how it ended here. */
+static void answer_again(struct chp_engine *engine, const char *origin, const struct chp_load *load,
+                         struct chp_effects *effects)
+{
+    for (size_t i = 0; i < load->operation_result.execution_count; i++) {
+        const struct chp_ack *ack = &load->operation_result.executions[i].ack;
+        if (strcmp(ack->site, engine->config.site) == 0 &&
+            (chp_state_final(ack->state) || ack->state == CHP_STATE_IN_DOUBT)) {
+            engine__send_ack(engine, origin, ack, effects);
+        }
+    }
+}
+
+/* What the store knows of an operation's id is in. */
+static void looked_up(struct chp_engine *engine, struct arrival *arrival,
+                      const struct chp_load *load, struct chp_effects *effects)
+{
+    const struct chp_event *event = arrival->event;
+    const struct chp_dot *dot = &arrival->operation->dot;
+    struct resource *resource = resource__get(engine, arrival->operation->resource);
+    if (resource == NULL) {
+        resource__defer(engine, arrival->operation->resource, event, effects);
+        return;
+    }
+    bool by_origin = strcmp(event->item.from, dot->origin) == 0;
+    bool held = dot->n <= chp_vector_get(&resource->row.vector, dot->origin, dot->incarnation);
+    if (!load->found && !held && !event->item.repeated) {
+        arrival->looked_up = true;
+        take(engine, arrival, effects);
+        return;
+    }
+    if (!load->found && by_origin) {
+        redot__demand(engine, event->item.from, arrival->operation, effects);
+    } else if (load->found) {
+        if (!held) {
+            redot__follow(engine, resource, arrival->operation, arrival->bytes,
+                          &load->operation_result.row->dot, effects);
+        }
+        if (by_origin) {
+            answer_again(engine, dot->origin, load, effects);
+        }
+    }
+    stream__settle(engine, event, effects);
+}
+
+void engine__on_looked_up(struct chp_engine *engine, const struct chp_load *load,
+                          const struct chp_now *now, struct chp_effects *effects)
+{
+    CHP_LIST_FOREACH_SAFE(&engine->again, link, following)
+    {
+        struct deferred *deferred = CHP_CONTAINER(link, struct deferred, link);
+        struct chp_event event = deferred->event;
+        event.now = *now;
+        struct arrival arrival = arrival_of(&event, effects);
+        if (chp_uuid_equal(&arrival.operation->id, &load->operation)) {
+            engine__free_deferred(deferred);
+            looked_up(engine, &arrival, load, effects);
+            return;
+        }
+    }
+    CHP_ASSERT(!"an operation that was not looked up");
 }

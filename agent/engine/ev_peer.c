@@ -6,6 +6,26 @@
 
 #include <stdio.h>
 
+/* What a peer has of this site's streams says whether this database is the one that wrote them.
+ * False: it is not. */
+static bool check_mark(struct chp_engine *engine, struct peer *peer, const struct chp_mark *mark,
+                       struct chp_effects *effects)
+{
+    if (mark->incarnation > engine->incarnation) {
+        life__regressed(engine, "another site knows of a later life of this site",
+                        mark->incarnation, effects);
+        return false;
+    }
+    if (mark->incarnation < engine->incarnation) {
+        life__earlier(peer, effects);
+    } else if (mark->n > peer->out[mark->key].last) {
+        life__regressed(engine, "another site has more of this site's streams than its database",
+                        mark->incarnation, effects);
+        return false;
+    }
+    return true;
+}
+
 void engine__on_marks(struct chp_engine *engine, const struct chp_event *event,
                       struct chp_effects *effects)
 {
@@ -16,8 +36,10 @@ void engine__on_marks(struct chp_engine *engine, const struct chp_event *event,
     for (size_t i = 0; peer != NULL && i < event->marks.count; i++) {
         const struct chp_mark *mark = &event->marks.marks[i];
         struct stream_out *stream = &peer->out[mark->key];
-        if (mark->incarnation != engine->incarnation || mark->n <= stream->mark ||
-            mark->n > stream->last) {
+        if (!check_mark(engine, peer, mark, effects)) {
+            return;
+        }
+        if (mark->incarnation != engine->incarnation || mark->n <= stream->mark) {
             continue;
         }
         stream->mark = mark->n;
@@ -60,6 +82,11 @@ static void set_up(struct chp_engine *engine, struct peer *peer, bool up, const 
                                          .site = peer->site,
                                          .data = journal__take(&data, effects)},
                  now, effects);
+    /* What it missed, or what a site that has gone gave only here. */
+    for (size_t i = 0; i < engine->config.peer_count; i++) {
+        struct peer *other = &engine->peers[i];
+        other->reporting.due |= up ? other == peer : other != peer;
+    }
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_PEER);
     after->peer.site = peer->site;
     after->peer.up = up;
@@ -101,7 +128,12 @@ void engine__on_beat(struct chp_engine *engine, const struct chp_event *event,
     peer->version = common_version(beat);
     peer->version_max = beat->version;
     peer->version_min = beat->version_min;
-    peer->incarnation = event->beat.incarnation;
+    if (peer->incarnation != event->beat.incarnation) {
+        if (peer->incarnation != 0) {
+            report__restart(peer);
+        }
+        peer->incarnation = event->beat.incarnation;
+    }
     (void)snprintf(peer->software, sizeof peer->software, "%s", beat->software);
 }
 
@@ -116,10 +148,12 @@ void engine__on_tick(struct chp_engine *engine, const struct chp_event *event,
         if (event->now.mono_us - peer->heard_us > engine->config.down_after_ms * 1000) {
             set_up(engine, peer, false, &event->now, effects);
         }
+        report__tick(engine, peer, &event->now, effects);
     }
     void *value;
     for (const void *at = NULL; (value = chp_map_next(engine->resources, &at, NULL)) != NULL;) {
         run__tell(engine, value, &event->now, effects);
+        causes__tick(engine, value, &event->now, effects);
     }
     engine__scan_busy(engine, effects);
 }

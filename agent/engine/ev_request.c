@@ -189,9 +189,9 @@ static struct chp_stamp next_stamp(uint64_t trusted_ms, struct chp_stamp highest
     return (struct chp_stamp){.ms = highest.ms, .counter = highest.counter + 1};
 }
 
-static void deliver(struct chp_engine *engine, struct tracked *tracked,
-                    const struct chp_operation *operation, struct chp_bytes item,
-                    struct chp_effects *effects)
+void engine__deliver(struct chp_engine *engine, struct tracked *tracked,
+                     const struct chp_operation *operation, struct chp_bytes item,
+                     struct chp_effects *effects)
 {
     for (size_t i = 0; i < operation->member_count; i++) {
         const char *site = operation->members[i];
@@ -294,7 +294,9 @@ static void accept(struct chp_engine *engine, const struct chp_event *event,
     struct chp_listener listener = reply__listener(event->request.request);
     struct tracked *tracked =
         tracked__add(engine, operation, &listener, listener.reply_to == NULL ? 0 : 1);
-    deliver(engine, tracked, operation, encoded, effects);
+    engine__deliver(engine, tracked, operation, encoded, effects);
+    engine->arrived_us = event->now.mono_us;
+    report__arrived(engine);
     resource__write(resource, effects);
 
     struct chp_reply reply = {

@@ -96,7 +96,8 @@ static void apply(struct chp_engine *engine, const struct chp_event *event,
         engine__answer(engine, operation, &ack, &event->now, effects);
     } else {
         /* In its place, if it ran: what follows it waited, or was not known to be after it. */
-        (void)engine__note_order(engine, resource, operation);
+        struct chp_ack in_place = ack;
+        engine__note_order(engine, resource, operation, &in_place);
         resource__write(resource, effects);
         engine__conclude(engine, operation, &ack, &event->now, effects);
     }

@@ -5,12 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Copied: the file moves on before the load is in. */
+static void take_high_water(struct chp_engine *engine, const struct chp_high_water *known)
+{
+    struct chp_arena *arena = &engine->start_arena;
+    if (known == NULL) {
+        return;
+    }
+    engine->high_water = *known;
+    engine->high_water.doubt = chp_arena_strdup(arena, known->doubt);
+    engine->high_water.database = chp_arena_strdup(arena, known->database);
+    struct chp_taken *taken = chp_arena_calloc(arena, known->taken_count, sizeof *taken);
+    for (size_t i = 0; i < known->taken_count; i++) {
+        taken[i] = known->taken[i];
+        taken[i].site = chp_arena_strdup(arena, taken[i].site);
+    }
+    engine->high_water.taken = taken;
+}
+
 void engine__on_start(struct chp_engine *engine, const struct chp_event *event,
                       struct chp_effects *effects)
 {
     CHP_ASSERT(!engine->started);
     CHP_ASSERT(event->start.incarnation_proposed != 0);
     engine->incarnation = event->start.incarnation_proposed;
+    engine->regressed_reason = chp_arena_strdup(&engine->start_arena, event->start.regressed);
+    engine->arrived_us = event->now.mono_us;
+    take_high_water(engine, event->start.high_water);
     for (size_t i = 0; i < engine->config.peer_count; i++) {
         /* Nobody is called down before down_after has passed here. */
         engine->peers[i].heard_us = event->now.mono_us;
@@ -29,7 +50,11 @@ static void restore_stream(struct chp_engine *engine, const struct chp_stream_ro
     if (!row->out) {
         peer->in[row->key].incarnation = row->incarnation;
         peer->in[row->key].accepted = peer->in[row->key].mark = row->mark;
+        peer->in[row->key].committed = row->mark;
         return;
+    }
+    if (row->incarnation != engine->incarnation) {
+        return; /* of an earlier life: what waited was numbered anew */
     }
     peer->out[row->key].last = row->last;
     peer->out[row->key].mark = row->mark;
@@ -40,26 +65,64 @@ static void restore_stream(struct chp_engine *engine, const struct chp_stream_ro
     after->stream.last = row->last;
 }
 
-void engine__on_started(struct chp_engine *engine, const struct chp_load *load,
-                        struct chp_effects *effects)
+static void restore_peer(struct chp_engine *engine, const struct chp_peer_row *row)
 {
+    struct peer *peer = engine__peer(engine, row->site);
+    if (peer != NULL) {
+        peer->gap_open = row->gap_open;
+        peer->gap_mark = row->gap_mark;
+        peer->reporting.incarnation = row->reported_incarnation;
+        peer->reporting.arrival = row->reported_arrival;
+        peer->reporting.stale = true;
+    }
+}
+
+static void write_self(const struct chp_engine *engine, const struct chp_load *load,
+                       struct chp_effects *effects)
+{
+    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_SELF);
+    write->self.site = engine->config.site;
+    write->self.incarnation = engine->incarnation;
+    write->self.database = chp_arena_strdup(&effects->batch.arena, load->start.database);
+}
+
+void engine__on_started(struct chp_engine *engine, const struct chp_load *load,
+                        const struct chp_now *now, struct chp_effects *effects)
+{
+    engine->serial = load->start.serial;
+    if (!engine->judged) {
+        engine->judged = true;
+        engine->database = chp_arena_strdup(&engine->start_arena, load->start.database);
+        if (life__judge(engine, load, effects)) {
+            return;
+        }
+    }
     engine->started = true;
     engine->event_last = load->start.event_last;
     engine->reply_last = load->start.reply_last;
     if (load->start.site != NULL) {
         engine->incarnation = load->start.incarnation;
-    } else {
-        struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_SELF);
-        write->self.site = engine->config.site;
-        write->self.incarnation = engine->incarnation;
+    }
+    if (load->start.site == NULL ||
+        (load->start.database != NULL && load->start.database_known == NULL)) {
+        write_self(engine, load, effects);
     }
     for (size_t i = 0; i < load->start.stream_count; i++) {
         restore_stream(engine, &load->start.streams[i], effects);
+    }
+    for (size_t i = 0; i < load->start.peer_count; i++) {
+        restore_peer(engine, &load->start.peers[i]);
     }
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_STARTED);
     after->stream.mark = load->start.event_published;
     after->stream.last = load->start.event_last;
     after->stream.reply_last = load->start.reply_last;
+    if (engine->life_reason != NULL) {
+        if (engine->event_last < engine->high_water.event_last) {
+            engine->event_last = engine->high_water.event_last; /* no number means two things */
+        }
+        life__tell(engine, now, effects);
+    }
     engine->busy_left = true;
     engine__scan_busy(engine, effects);
 }

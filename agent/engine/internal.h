@@ -18,7 +18,11 @@ enum {
     REPAIR_INTERVAL_US = 2000000,
     RUNNING_TOLD_AFTER_US = 1000000, /* short runs are told by their result alone */
     TRACKED_MAX =
-        16384, /* operations of this origin in flight held in memory; the rest is loaded */
+        16384,       /* operations of this origin in flight held in memory; the rest is loaded */
+    AGAIN_TOKEN = 1, /* of CHP_LOAD_OPERATION: is the id of one that arrives known? */
+    VERSION_WITH_PAST = 2, /* of wire: items past, none, report, reported, reincarnate */
+    REDOT_TOKEN = 2,       /* of CHP_LOAD_RANGE: operations that get other dots */
+    GIVE_TOKEN = 1, /* of CHP_LOAD_RANGE: somebody asked for it, and is told what is not there */
 };
 
 /* Numbers of a stream that have been committed beyond the mark: messages settle in any order. */
@@ -34,7 +38,8 @@ struct settled_ahead {
 struct stream_in {
     uint64_t incarnation; /* of the sender */
     uint64_t accepted;    /* highest number taken in */
-    uint64_t mark;        /* everything up to here is committed */
+    uint64_t mark; /* everything up to here is settled, and written with this batch or before */
+    uint64_t committed; /* the mark that may be told */
     struct settled_ahead ahead;
     uint64_t repair_asked_us;
     size_t write_index; /* where in the open batch its mark is written, perhaps */
@@ -43,6 +48,47 @@ struct stream_in {
 struct stream_out {
     uint64_t last; /* highest number given */
     uint64_t mark; /* the receiver has committed up to here */
+};
+
+/* A dot that is asked of a peer: everything up to n. */
+struct wanted {
+    const char *resource;
+    const char *origin;
+    uint64_t incarnation;
+    uint64_t first; /* not held */
+    uint64_t n;
+    bool held;
+};
+
+/* A peer's report that is being made true here: answered when everything in it is held. */
+struct page {
+    struct chp_arena arena;
+    uint64_t upto;
+    bool end;
+    bool loading; /* the vectors held here */
+    struct chp_report_entry *entries;
+    size_t entry_count;
+    struct wanted *wanted;
+    size_t wanted_count;
+    size_t wanted_cap;
+    size_t missing; /* of wanted, not held */
+    uint64_t asked_us;
+};
+
+/* What this site reports to a peer (report.c). */
+struct reporting {
+    uint64_t incarnation; /* the peer's life that has confirmed a whole round; 0 none */
+    uint64_t arrival;     /* up to where */
+    uint64_t cursor;      /* up to where in this round */
+    uint64_t sent_us;     /* when the page on its way was sent */
+    uint64_t round_us;    /* when the last round ended */
+    size_t limit;         /* operations looked at for a page */
+    bool due;             /* a round is to begin */
+    bool round;           /* one is under way */
+    bool loading;
+    bool waiting; /* a page was sent and not confirmed */
+    bool end;     /* it was the last of the round */
+    bool stale;   /* something arrived here since the last round */
 };
 
 struct peer {
@@ -64,6 +110,12 @@ struct peer {
     char software[64];
     uint64_t incarnation;
     struct chp_list undelivered; /* struct member_progress, by number */
+    /* An earlier life of this database may have taken operations from it that are not held now
+     * (life.c): those of its stream up to gap_mark, and what is given until its report is true. */
+    bool gap_open;
+    uint64_t gap_mark; /* 0: it was never asked whether there is a gap */
+    struct reporting reporting;
+    struct page *page;
 };
 
 /* An operation held here that has not ended here. */
@@ -80,6 +132,19 @@ struct pending {
     bool running_told;   /* its origin knows that it runs */
 };
 
+/* Dots that operations held here depend on and that are not held (causes.c). */
+struct missing {
+    const char *origin; /* interned */
+    uint64_t incarnation;
+    uint64_t n;
+    uint64_t asked_us;
+    uint64_t wait_us;  /* until the next is asked */
+    unsigned asked;    /* how often */
+    const char **none; /* peers that do not have the first of them either */
+    size_t none_count;
+    uint64_t none_last; /* nobody of those has anything up to there */
+};
+
 enum resource_state { RESOURCE_LOADING, RESOURCE_READY };
 
 struct resource {
@@ -94,7 +159,9 @@ struct resource {
     bool refilling;
     struct pending *running;  /* it, or what is in doubt, holds the resource */
     struct chp_list deferred; /* struct deferred: events that wait for the load */
-    size_t write_index;       /* where in the open batch its row is written, perhaps */
+    struct missing *missing;
+    size_t missing_count;
+    size_t write_index; /* where in the open batch its row is written, perhaps */
 };
 
 struct deferred {
@@ -142,7 +209,17 @@ struct chp_engine {
     uint32_t magic;
     struct chp_engine_config config;
     bool started;
+    bool regressed; /* nothing is done any more: the daemon makes a new engine */
     uint64_t incarnation;
+    struct chp_arena start_arena; /* of what the start knows and finds */
+    struct chp_high_water high_water;
+    const char *regressed_reason; /* of the engine before, or NULL */
+    uint64_t serial;              /* that the database had */
+    const char *database;         /* which it is */
+    bool judged;                  /* life__judge was asked */
+    const char *life_reason;      /* a new life begins: why, and after which incarnation */
+    uint64_t life_before;
+    uint64_t arrived_us; /* when the last operation arrived */
     uint64_t event_last;
     uint64_t reply_last;
     uint64_t resolved; /* executions in doubt that were resolved since the start */
@@ -153,6 +230,8 @@ struct chp_engine {
     struct chp_list tracked_lru;
     struct chp_map *tracked_loading; /* id -> struct chp_list * of deferred acks */
     struct chp_list key_waiting;     /* struct deferred: requests whose key is being looked up */
+    struct chp_list again;           /* struct deferred: operations whose id is looked up */
+    struct chp_list redots;          /* struct deferred: demands for other dots */
     struct chp_map *keys;
     struct chp_list keys_order;
     struct chp_map *names; /* interned origins */
@@ -199,6 +278,9 @@ void resource__write(struct resource *resource, struct chp_effects *effects);
  * is full. */
 void resource__add_pending(struct chp_engine *engine, struct resource *resource,
                            struct chp_bytes item, enum chp_state state, uint32_t run);
+/* The operation has another dot: what is in memory of it follows. */
+void resource__replace_pending(struct resource *resource, const struct chp_operation *operation,
+                               struct chp_bytes item);
 struct pending *resource__find_pending(struct resource *resource, const struct chp_uuid *id);
 void resource__remove_pending(struct resource *resource, struct pending *pending);
 bool resource__busy(const struct resource *resource);
@@ -206,9 +288,76 @@ bool resource__busy(const struct resource *resource);
 void resource__hold(struct chp_engine *engine, struct resource *resource,
                     const struct chp_operation *operation);
 
+/* causes.c: operations that others depend on (design 4.4). Notes that resource lacks everything up
+ * to dot, and asks for it. */
+void causes__want(struct chp_engine *engine, struct resource *resource, const struct chp_dot *dot,
+                  const struct chp_now *now, struct chp_effects *effects);
+/* Everything that operation depends on and that is not held. */
+void causes__want_all(struct chp_engine *engine, struct resource *resource,
+                      const struct chp_operation *operation, const struct chp_now *now,
+                      struct chp_effects *effects);
+/* Asks the next member for what is still missing. */
+void causes__tick(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+                  struct chp_effects *effects);
+void causes__free(struct resource *resource);
+
+/* report.c: what members hold of their common resources (design 4.7) */
+void report__tick(struct chp_engine *engine, struct peer *peer, const struct chp_now *now,
+                  struct chp_effects *effects);
+void report__loaded(struct chp_engine *engine, const struct chp_load *load,
+                    const struct chp_now *now, struct chp_effects *effects);
+/* An operation of resource is held now: pages that wanted it go on. */
+void report__held(struct chp_engine *engine, const struct resource *resource,
+                  struct chp_effects *effects);
+/* An operation was stored here: there is something to report. */
+void report__arrived(struct chp_engine *engine);
+/* The peer lives anew: it is told of everything. */
+void report__restart(struct peer *peer);
+void report__deinit(struct peer *peer);
+
+/* redot.c: dots that were given twice */
+/* Whether the vector has dots of dot's origin of another incarnation. */
+bool redot__has_other_lives(const struct chp_vector *vector, const struct chp_dot *dot);
+/* origin gave a dot again that is known here with another operation. */
+void redot__demand(struct chp_engine *engine, const char *origin,
+                   const struct chp_operation *operation, struct chp_effects *effects);
+/* An operation arrives whose id is known here by the dot known: the later incarnation's dot is its
+ * dot from now on. */
+void redot__follow(struct chp_engine *engine, struct resource *resource,
+                   const struct chp_operation *operation, struct chp_bytes item,
+                   const struct chp_dot *known, struct chp_effects *effects);
+void redot__loaded(struct chp_engine *engine, const struct chp_load *load,
+                   const struct chp_now *now, struct chp_effects *effects);
+
+/* life.c: lives of the database (design section 4, incarnations) */
+/* Judges what START has loaded. True: a new incarnation is being written, and START loads again. */
+bool life__judge(struct chp_engine *engine, const struct chp_load *load,
+                 struct chp_effects *effects);
+/* The event of a new life, when it has started. */
+void life__tell(struct chp_engine *engine, const struct chp_now *now, struct chp_effects *effects);
+/* Notices that the database went back in time while this engine lives. */
+void life__regressed(struct chp_engine *engine, const char *reason, uint64_t incarnation,
+                     struct chp_effects *effects);
+/* A peer knows of an earlier life of this site: what that has taken from it is not known. */
+void life__earlier(struct peer *peer, struct chp_effects *effects);
+void life__close_gap(struct peer *peer, struct chp_effects *effects);
+/* Whether an earlier life may have run this operation, which has just arrived. past: as what it was
+ * given, or NULL when it came by its own stream. */
+bool life__doubtful(const struct chp_engine *engine, const struct chp_event *event,
+                    const struct chp_operation *operation, const struct chp_past *past);
+/* The ack of an execution here that is in doubt. */
+struct chp_ack life__doubt(const struct chp_engine *engine, const struct chp_operation *operation,
+                           uint32_t run, const struct chp_now *now);
+
 /* run.c: starts the next operation of the resource if one may run. */
 void run__next(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
                struct chp_effects *effects);
+
+/* An operation was loaded that has not ended here: what an earlier life of the database left is in
+ * doubt; what lacks causes asks for them. */
+void run__loaded(struct chp_engine *engine, struct resource *resource,
+                 const struct chp_pending_row *row, const struct chp_now *now,
+                 struct chp_effects *effects);
 
 /* Tells the origin of a run that takes long that it has started. */
 void run__tell(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
@@ -218,7 +367,8 @@ void run__tell(struct chp_engine *engine, struct resource *resource, const struc
 /* Puts an operation (is_operation) or an item into the stream to site and returns its number. */
 uint64_t stream__put(struct peer *peer, enum chp_key key, const struct chp_uuid *operation,
                      struct chp_bytes item, struct chp_effects *effects);
-void stream__control(struct peer *peer, const struct chp_item *item, struct chp_effects *effects);
+/* Sends an unnumbered item; false when it is too big for one. */
+bool stream__control(struct peer *peer, const struct chp_item *item, struct chp_effects *effects);
 /* Whether a numbered item is the next of its stream. If not it is a repetition (settle it) or there
  * is a gap (settle it, unseen, and ask for repair). */
 enum stream_verdict { STREAM_NEXT, STREAM_REPEATED, STREAM_GAP };
@@ -227,6 +377,8 @@ enum stream_verdict stream__accept(struct chp_engine *engine, const struct chp_e
 /* A message told what number its stream goes on with: if something before that is missing, asks for
  * it. */
 void stream__expect(struct peer *peer, const struct chp_event *event, struct chp_effects *effects);
+/* The stream goes on behind mark: an earlier life of this database took what is before. */
+void stream__skip(struct peer *peer, enum chp_key key, uint64_t mark, struct chp_effects *effects);
 /* The item of event is safe with this batch. */
 void stream__settle(struct chp_engine *engine, const struct chp_event *event,
                     struct chp_effects *effects);
@@ -295,7 +447,7 @@ void engine__on_start(struct chp_engine *engine, const struct chp_event *event,
 void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
                        struct chp_effects *effects);
 void engine__on_started(struct chp_engine *engine, const struct chp_load *load,
-                        struct chp_effects *effects);
+                        const struct chp_now *now, struct chp_effects *effects);
 void engine__on_busy(struct chp_engine *engine, const struct chp_load *load,
                      struct chp_effects *effects);
 void engine__on_key(struct chp_engine *engine, const struct chp_event *event,
@@ -310,6 +462,23 @@ void engine__on_ack(struct chp_engine *engine, const struct chp_event *event,
                     struct chp_effects *effects);
 void engine__on_want(struct chp_engine *engine, const struct chp_event *event,
                      struct chp_effects *effects);
+void engine__on_none(struct chp_engine *engine, const struct chp_event *event,
+                     struct chp_effects *effects);
+void engine__on_report(struct chp_engine *engine, const struct chp_event *event,
+                       struct chp_effects *effects);
+void engine__on_reported(struct chp_engine *engine, const struct chp_event *event,
+                         struct chp_effects *effects);
+void engine__on_resource_item(struct chp_engine *engine, const struct chp_event *event,
+                              struct chp_effects *effects);
+void engine__on_range(struct chp_engine *engine, const struct chp_load *load,
+                      struct chp_effects *effects);
+/* Asks the store whether the id of the operation that arrives is known. */
+void engine__look_up(struct chp_engine *engine, const struct chp_event *event,
+                     struct chp_effects *effects);
+void engine__on_looked_up(struct chp_engine *engine, const struct chp_load *load,
+                          const struct chp_now *now, struct chp_effects *effects);
+void engine__on_reincarnate(struct chp_engine *engine, const struct chp_event *event,
+                            struct chp_effects *effects);
 void engine__on_marks(struct chp_engine *engine, const struct chp_event *event,
                       struct chp_effects *effects);
 void engine__on_beat(struct chp_engine *engine, const struct chp_event *event,
@@ -330,6 +499,14 @@ void engine__scan_busy(struct chp_engine *engine, struct chp_effects *effects);
 /* Answers a request with an error. */
 void engine__refuse(const struct chp_event *event, int code, const char *text,
                     struct chp_effects *effects);
+/* Rows and stream entries of an operation of this origin for its members. */
+void engine__deliver(struct chp_engine *engine, struct tracked *tracked,
+                     const struct chp_operation *operation, struct chp_bytes item,
+                     struct chp_effects *effects);
+/* Whether the operation ran after one that follows it in the sequence: noted in ack; moves the
+ * row's last executed on. Only what ran counts. */
+void engine__note_order(struct chp_engine *engine, struct resource *resource,
+                        const struct chp_operation *operation, struct chp_ack *ack);
 /* An ack into the stream to origin, which must be a known peer. */
 void engine__send_ack(struct chp_engine *engine, const char *origin, const struct chp_ack *ack,
                       struct chp_effects *effects);
@@ -337,10 +514,6 @@ void engine__send_ack(struct chp_engine *engine, const char *origin, const struc
 void engine__answer(struct chp_engine *engine, const struct chp_operation *operation,
                     const struct chp_ack *ack, const struct chp_now *now,
                     struct chp_effects *effects);
-/* Whether the operation ran after one that follows it in the sequence; moves the row's last
- * executed on. */
-bool engine__note_order(struct chp_engine *engine, struct resource *resource,
-                        const struct chp_operation *operation);
 /* An execution here has come to an end, or into doubt: its answer and its event. */
 void engine__conclude(struct chp_engine *engine, const struct chp_operation *operation,
                       const struct chp_ack *ack, const struct chp_now *now,

@@ -69,6 +69,7 @@ void resource__free(struct resource *resource)
     {
         engine__free_deferred(CHP_CONTAINER(waiting, struct deferred, link));
     }
+    causes__free(resource);
     chp_list_remove(&resource->lru);
     chp_arena_deinit(&resource->arena);
     free(resource);
@@ -220,6 +221,21 @@ void resource__add_pending(struct chp_engine *engine, struct resource *resource,
             resource->pending_stored++;
         }
     }
+}
+
+void resource__replace_pending(struct resource *resource, const struct chp_operation *operation,
+                               struct chp_bytes item)
+{
+    struct pending *pending = resource__find_pending(resource, &operation->id);
+    if (pending == NULL) {
+        return;
+    }
+    struct chp_item decoded;
+    pending->item = chp_arena_bytes(&pending->arena, item);
+    CHP_ASSERT(chp_item_decode(pending->item, &pending->arena, &decoded, NULL) == 0);
+    struct chp_operation *copy = chp_arena_alloc(&pending->arena, sizeof *copy);
+    *copy = decoded.operation;
+    pending->operation = copy;
 }
 
 struct pending *resource__find_pending(struct resource *resource, const struct chp_uuid *id)

@@ -108,6 +108,32 @@ void run__next(struct chp_engine *engine, struct resource *resource, const struc
     refill(engine, resource, effects);
 }
 
+/* What an earlier life of the database has left is in doubt: it may have ended in the time that was
+ * lost. */
+static void doubt(struct chp_engine *engine, struct pending *pending, const struct chp_now *now,
+                  struct chp_effects *effects)
+{
+    struct chp_ack ack = life__doubt(engine, pending->operation, pending->run, now);
+    pending->state = CHP_STATE_IN_DOUBT;
+    pending->run = ack.run;
+    engine__conclude(engine, pending->operation, &ack, now, effects);
+}
+
+void run__loaded(struct chp_engine *engine, struct resource *resource,
+                 const struct chp_pending_row *row, const struct chp_now *now,
+                 struct chp_effects *effects)
+{
+    struct pending *pending = resource__find_pending(resource, &row->operation->id);
+    if (pending == NULL) {
+        return; /* there was no room for it in memory: loaded again later */
+    }
+    if (row->incarnation != engine->incarnation && row->state != CHP_STATE_IN_DOUBT) {
+        doubt(engine, pending, now, effects);
+    } else if (resource->row.level != CHP_LEVEL_NONE) {
+        causes__want_all(engine, resource, pending->operation, now, effects);
+    }
+}
+
 void run__tell(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
                struct chp_effects *effects)
 {

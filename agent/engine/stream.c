@@ -39,16 +39,18 @@ uint64_t stream__put(struct peer *peer, enum chp_key key, const struct chp_uuid 
     return number;
 }
 
-void stream__control(struct peer *peer, const struct chp_item *item, struct chp_effects *effects)
+bool stream__control(struct peer *peer, const struct chp_item *item, struct chp_effects *effects)
 {
     struct chp_buf bytes = {0};
-    if (chp_item_encode(item, &bytes, NULL) == 0) {
+    bool fits = chp_item_encode(item, &bytes, NULL) == 0;
+    if (fits) {
         struct chp_after *after = chp_effects_after(effects, CHP_AFTER_CONTROL);
         after->send.site = peer->site;
         after->send.key = CHP_KEY_CONTROL;
         after->send.item = chp_arena_bytes(&effects->batch.arena, chp_buf_bytes(&bytes));
     }
     chp_buf_deinit(&bytes);
+    return fits;
 }
 
 static void ask_repair(struct peer *peer, enum chp_key key, const struct chp_now *now,
@@ -62,7 +64,7 @@ static void ask_repair(struct peer *peer, enum chp_key key, const struct chp_now
     stream->repair_asked_us = now->mono_us;
     struct chp_item item = {.kind = CHP_ITEM_REPAIR,
                             .repair = {.key = key, .after = stream->accepted}};
-    stream__control(peer, &item, effects);
+    (void)stream__control(peer, &item, effects);
 }
 
 /* A new life of the sender's database: its streams begin anew. */
@@ -168,11 +170,21 @@ static void write_mark(struct peer *peer, enum chp_key key, struct chp_effects *
     write->stream.mark = stream->mark;
 }
 
+void stream__skip(struct peer *peer, enum chp_key key, uint64_t mark, struct chp_effects *effects)
+{
+    struct stream_in *stream = &peer->in[key];
+    CHP_ASSERT(mark > stream->accepted);
+    stream->ahead.count = 0; /* what was settled ahead is before it */
+    stream->accepted = stream->mark = mark;
+    stream->repair_asked_us = 0;
+    write_mark(peer, key, effects);
+}
+
 void stream__settle(struct chp_engine *engine, const struct chp_event *event,
                     struct chp_effects *effects)
 {
     struct peer *peer = engine__peer(engine, event->item.from);
-    if (peer != NULL && event->item.number != 0) {
+    if (peer != NULL && event->item.number != 0 && !event->item.repeated) {
         struct stream_in *stream = &peer->in[event->item.key];
         if (event->item.incarnation == stream->incarnation && event->item.number > stream->mark &&
             event->item.number <= stream->accepted) {

@@ -34,6 +34,11 @@ static void send(struct node *node, const char *site, enum chp_key key, uint64_t
                  struct chp_bytes item)
 {
     struct cluster *cluster = node->cluster;
+    int to = index_of(cluster, site);
+    if (number != 0) {
+        node->sent[to][key].incarnation = chp_engine_incarnation(node->engine);
+        node->sent[to][key].number = number;
+    }
     if (key != CHP_KEY_CONTROL && cluster->drop_next > 0) {
         cluster->drop_next--;
         return;
@@ -42,7 +47,7 @@ static void send(struct node *node, const char *site, enum chp_key key, uint64_t
         CHP_ASSERT(cluster->message_count < CLUSTER_MESSAGES_MAX);
         struct cluster_message *message = &cluster->messages[cluster->message_count++];
         *message = (struct cluster_message){.from = node->index,
-                                            .to = index_of(cluster, site),
+                                            .to = to,
                                             .key = key,
                                             .number = number,
                                             .incarnation = chp_engine_incarnation(node->engine)};
@@ -141,7 +146,8 @@ static void act(struct node *node, const struct chp_after *after)
         node->unverified_count += after->notice.notice.ack.unverified;
         break;
     case CHP_AFTER_EVENT:
-        CHP_ASSERT(after->event.number == node->events + 1); /* without gaps */
+        CHP_ASSERT(after->event.number == node->events + 1 || node->lost_events); /* no gaps */
+        node->lost_events = false;
         node->events = after->event.number;
         break;
     case CHP_AFTER_RESEND:
@@ -160,6 +166,30 @@ static void act(struct node *node, const struct chp_after *after)
     case CHP_AFTER_MARK:
     case CHP_AFTER_PEER:
         break;
+    case CHP_AFTER_REGRESSED:
+        node->regressed = after->regressed.reason;
+        node->regressed_incarnation = after->regressed.incarnation;
+        break;
+    }
+}
+
+/* What the daemon writes behind each commit. */
+static void raise_high_water(struct node *node, const struct chp_batch *batch)
+{
+    struct chp_peer_view view;
+    chp_engine_committed(node->engine, batch);
+    if (batch->write_count == 0) {
+        return;
+    }
+    node->known.found = true;
+    node->known.event_last = chp_engine_event_last(node->engine);
+    node->known.incarnation = chp_engine_incarnation(node->engine);
+    node->known.serial = node->serial;
+    node->known.database = chp_arena_strdup(&node->kept, chp_engine_database(node->engine));
+    node->known.taken = node->taken;
+    for (size_t i = 0; chp_engine_peer(node->engine, i, &view); i++) {
+        node->taken[i] = (struct chp_taken){view.site, view.taken_incarnation, view.taken};
+        node->known.taken_count = i + 1;
     }
 }
 
@@ -169,6 +199,9 @@ static void on_done(struct chp_batch *batch, int code, const struct chp_error *e
     struct chp_effects *effects = node->in_flight;
     (void)error;
     node->in_flight = NULL;
+    if (code == 0) {
+        raise_high_water(node, batch);
+    }
     for (size_t i = 0; code == 0 && i < effects->after_count; i++) {
         act(node, &effects->after[i]);
     }
@@ -195,6 +228,11 @@ static bool submit(struct node *node)
     }
     node->in_flight = node->open;
     node->open = chp_alloc(sizeof *node->open);
+    if (node->in_flight->batch.write_count > 0) {
+        uint64_t found = chp_engine_serial(node->engine);
+        node->serial = (node->serial > found ? node->serial : found) + 1;
+        chp_batch_write(&node->in_flight->batch, CHP_WRITE_SERIAL)->serial = node->serial;
+    }
     node->in_flight->batch.on_done = on_done;
     node->in_flight->batch.user = node;
     chp_store_submit(node->store, &node->in_flight->batch);
@@ -239,6 +277,9 @@ static bool deliver_all(struct cluster *cluster)
     return moved;
 }
 
+static void start_engine(struct node *node);
+static void drop_engine(struct node *node);
+
 void cluster_settle(struct cluster *cluster)
 {
     for (int round = 0; round < 10000; round++) {
@@ -248,6 +289,13 @@ void cluster_settle(struct cluster *cluster)
                 moved = true;
                 while (chp_mem_store_run(cluster->nodes[i].store)) {
                 }
+            }
+        }
+        for (int i = 0; i < cluster->count; i++) {
+            if (cluster->nodes[i].regressed != NULL) {
+                drop_engine(&cluster->nodes[i]);
+                start_engine(&cluster->nodes[i]);
+                moved = true;
             }
         }
         if (!moved) {
@@ -277,6 +325,14 @@ static void beat(struct cluster *cluster, int from, int to)
                                        .count = count}};
     step(&cluster->nodes[to], &beat);
     step(&cluster->nodes[to], &told);
+    for (int key = CHP_KEY_OPERATION; key <= CHP_KEY_ACK; key++) {
+        /* What the sender asks when nothing moves: does something of the stream's end lack? */
+        if (node->sent[to][key].incarnation == told.marks.incarnation) {
+            told.marks.key = (enum chp_key)key;
+            told.marks.next = node->sent[to][key].number + 1;
+            step(&cluster->nodes[to], &told);
+        }
+    }
 }
 
 void cluster_second(struct cluster *cluster)
@@ -309,13 +365,34 @@ static void store_on_down(void *user, const struct chp_error *error)
 static void start_engine(struct node *node)
 {
     node->engine = chp_engine_new(&node->config);
-    struct chp_event event = {.kind = CHP_EVENT_START,
-                              .start.incarnation_proposed = 1000 + (uint64_t)node->index};
+    node->lives++;
+    struct chp_event event = {
+        .kind = CHP_EVENT_START,
+        .start = {.incarnation_proposed = 1000 * node->lives + (uint64_t)node->index,
+                  .high_water = &node->known,
+                  .regressed = node->regressed}};
+    if (event.start.incarnation_proposed <= node->regressed_incarnation) {
+        event.start.incarnation_proposed = node->regressed_incarnation + 1;
+    }
     step(node, &event);
+    node->regressed = NULL;
     while (submit(node)) {
         while (chp_mem_store_run(node->store)) {
         }
     }
+}
+
+static void drop_engine(struct node *node)
+{
+    chp_engine_free(node->engine);
+    node->engine = NULL;
+    chp_effects_deinit(node->open);
+}
+
+struct chp_store *cluster_empty_store(void)
+{
+    struct chp_store_callbacks none = {.on_up = store_on_up, .on_down = store_on_down};
+    return chp_mem_store_new(&none);
 }
 
 void cluster_start(struct cluster *cluster, int count, size_t resources_max, size_t pending_max)
@@ -340,8 +417,7 @@ void cluster_start(struct cluster *cluster, int count, size_t resources_max, siz
         node->config.resources_max = resources_max;
         node->config.pending_max = pending_max;
         node->open = chp_alloc(sizeof *node->open);
-        struct chp_store_callbacks none = {.on_up = store_on_up, .on_down = store_on_down};
-        node->store = chp_mem_store_new(&none);
+        node->store = cluster_empty_store();
         while (chp_mem_store_run(node->store)) {
         }
         start_engine(node);
@@ -406,10 +482,24 @@ void cluster_reset(struct node *node, bool applied)
         chp_mem_store_set_up(node->store, false, false);
     }
     CHP_ASSERT(node->in_flight == NULL);
-    chp_engine_free(node->engine);
-    node->engine = NULL;
-    chp_effects_deinit(node->open);
+    drop_engine(node);
     chp_mem_store_set_up(node->store, true, false);
+    while (chp_mem_store_run(node->store)) {
+    }
+    start_engine(node);
+}
+
+void cluster_replace_store(struct node *node, struct chp_store *store, bool keeps_file)
+{
+    CHP_ASSERT(node->in_flight == NULL);
+    drop_engine(node);
+    chp_store_free(node->store);
+    node->store = store;
+    node->lost_events = true;
+    if (!keeps_file) {
+        node->known = (struct chp_high_water){0};
+        node->serial = 0;
+    }
     while (chp_mem_store_run(node->store)) {
     }
     start_engine(node);

@@ -51,7 +51,19 @@ struct node {
     size_t settled_count;
     size_t dead_count;
     size_t events;
+    bool lost_events; /* the next has another number */
     bool commands_hang;
+    /* The high-water file. */
+    struct chp_high_water known;
+    struct chp_taken taken[CLUSTER_SITES_MAX];
+    uint64_t serial;
+    const char *regressed;
+    uint64_t regressed_incarnation;
+    size_t lives; /* engines that were started */
+    struct {
+        uint64_t incarnation;
+        uint64_t number;
+    } sent[CLUSTER_SITES_MAX][CHP_KEY_COUNT]; /* the last of each stream */
     const char *reply_to; /* of the next requests, or NULL */
     char told[CLUSTER_TOLD_MAX][64];
     size_t told_count;
@@ -89,6 +101,10 @@ struct chp_uuid cluster_request(struct node *node, const char *resource, const c
 /* The engine is thrown away as when the store fails; applied says whether the batch in flight was.
  */
 void cluster_reset(struct node *node, bool applied);
+struct chp_store *cluster_empty_store(void);
+/* The site stops, and starts again with this database (taken over) instead of its own; keeps_file:
+ * with its high-water file. */
+void cluster_replace_store(struct node *node, struct chp_store *store, bool keeps_file);
 /* Says what became of an execution in doubt at node. */
 void cluster_resolve(struct node *node, const struct chp_uuid *operation,
                      enum chp_resolution resolution);
