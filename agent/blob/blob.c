@@ -15,6 +15,7 @@ struct chp_blobs *chp_blobs_new(const struct chp_blobs_config *config, struct ch
     blobs->config.directory = chp_strdup(config->directory);
     blobs->fetches = chp_map_new(seed);
     blobs->peers = chp_map_new(seed);
+    chp_list_init(&blobs->resting);
     chp_list_init(&blobs->told);
     chp_list_init(&blobs->serving);
     blobs->tell = evtimer_new(config->base, blobs_on_tell, blobs);

@@ -12,6 +12,11 @@
  * lacks the blob is not asked again; when all say so, the fetch ends. Pieces of different sites may
  * be mixed: only the hash of the whole counts, and when it is wrong everything is fetched anew,
  * beginning with another site.
+ *
+ * At most CHP_FETCHES_MAX fetches are under way: each has a file open and a window on its way.
+ * Others rest until it is their turn. One of which nothing comes gives its turn to one that rests,
+ * so that files of a site that is away do not keep back those of the others; it begins anew when it
+ * is its turn again.
  */
 #include "internal.h"
 
@@ -27,6 +32,7 @@
 enum {
     FETCH_MAGIC = 0xb10bfe7c,
     PAUSE_MAX_MS = 60 * 1000,
+    SILENCES_MAX = 3, /* pauses without anything new before a part that is here is given up */
     WINDOW_BYTES = CHP_CHUNKS_IN_FLIGHT * CHP_CHUNK_BYTES,
 };
 
@@ -45,6 +51,8 @@ struct blob_waiter {
 
 struct blob_fetch {
     unsigned magic;
+    bool active;
+    struct chp_list node; /* in blobs->resting unless active */
     struct chp_blobs *blobs;
     struct chp_sha256 sha256;
     uint64_t size;
@@ -83,8 +91,33 @@ static void tell_later(struct chp_blobs *blobs, struct blob_waiter *waiter, int 
     blob__soon(blobs->tell);
 }
 
+static void ask_ahead(struct blob_fetch *fetch);
+
+/* Those that rest become active while there is room. */
+static void wake(struct blob_fetch *fetch)
+{
+    CHP_ASSERT(!fetch->active);
+    fetch->active = true;
+    fetch->blobs->active++;
+    chp_list_remove(&fetch->node);
+    chp_backoff_reset(&fetch->idle);
+    ask_ahead(fetch);
+    arm(fetch, &fetch->idle);
+}
+
+static void wake_next(struct chp_blobs *blobs)
+{
+    struct chp_list *node;
+    while (blobs->active < CHP_FETCHES_MAX && (node = chp_list_first(&blobs->resting)) != NULL) {
+        wake(CHP_CONTAINER(node, struct blob_fetch, node));
+    }
+}
+
 static void fetch_free(struct blob_fetch *fetch)
 {
+    struct chp_blobs *blobs = fetch->blobs;
+    blobs->active -= fetch->active ? 1 : 0;
+    chp_list_remove(&fetch->node);
     (void)chp_map_remove(fetch->blobs->fetches, key_of(&fetch->sha256));
     blob__temporary_drop(&fetch->temporary);
     chp_sha256_free(fetch->hash);
@@ -95,6 +128,7 @@ static void fetch_free(struct blob_fetch *fetch)
     event_free(fetch->timer);
     fetch->magic = 0;
     free(fetch);
+    wake_next(blobs);
 }
 
 /* Ends the fetch: everybody who waits is told. */
@@ -177,8 +211,7 @@ static void ask_again(struct blob_fetch *fetch)
     fetch->asked = end;
 }
 
-/* After the pause, with the next site. */
-static void start_over(struct blob_fetch *fetch)
+static void drop_part(struct blob_fetch *fetch)
 {
     blob__temporary_drop(&fetch->temporary);
     chp_sha256_free(fetch->hash);
@@ -186,7 +219,31 @@ static void start_over(struct blob_fetch *fetch)
     fetch->here = 0;
     fetch->asked = 0;
     fetch->window = 0;
+}
+
+/* After the pause, with the next site. */
+static void start_over(struct blob_fetch *fetch)
+{
+    drop_part(fetch);
     arm(fetch, &fetch->again);
+}
+
+/* Whether others rest that may have more luck. What is here already is not given up at once. */
+static bool should_rest(const struct blob_fetch *fetch)
+{
+    bool part = fetch->here > 0 || fetch->window != 0;
+    return !chp_list_empty(&fetch->blobs->resting) &&
+           (!part || fetch->idle.attempts > SILENCES_MAX);
+}
+
+static void rest(struct blob_fetch *fetch)
+{
+    drop_part(fetch);
+    (void)evtimer_del(fetch->timer);
+    fetch->active = false;
+    fetch->blobs->active--;
+    chp_list_append(&fetch->blobs->resting, &fetch->node);
+    wake_next(fetch->blobs);
 }
 
 static void fetch_on_timeout(evutil_socket_t fd, short what, void *user)
@@ -196,6 +253,10 @@ static void fetch_on_timeout(evutil_socket_t fd, short what, void *user)
     (void)what;
     CHP_ASSERT(fetch->magic == FETCH_MAGIC);
     (void)next_source(fetch);
+    if (should_rest(fetch)) {
+        rest(fetch);
+        return;
+    }
     ask_again(fetch);
     arm(fetch, &fetch->idle);
 }
@@ -295,8 +356,8 @@ void chp_blobs_on_chunk(struct chp_blobs *blobs, const char *from, const struct 
     struct blob_fetch *fetch = chp_map_get(blobs->fetches, key_of(&chunk->sha256));
     struct source *source = fetch == NULL ? NULL : source_of(fetch, from);
     unsigned bit = 0;
-    if (source == NULL) {
-        return; /* of a fetch that has ended, or from who was not asked */
+    if (source == NULL || !fetch->active) {
+        return; /* of a fetch that has ended or rests, or from who was not asked */
     }
     if (chunk->missing || chunk->size != fetch->size) {
         chp_log_info("a site does not have a file that was asked of it", CHP_S("site", from),
@@ -398,8 +459,8 @@ void chp_blob_fetch(struct chp_blobs *blobs, const struct chp_sha256 *sha256, ui
         fetch = fetch_new(blobs, sha256, size);
         chp_list_append(&fetch->waiters, &waiter->node);
         add_sources(fetch, sites, site_count);
-        ask_ahead(fetch);
-        arm(fetch, &fetch->idle);
+        chp_list_append(&blobs->resting, &fetch->node);
+        wake_next(blobs);
     }
 }
 
@@ -448,12 +509,16 @@ void blob__fetch_drained(struct chp_blobs *blobs)
     struct chp_bytes key;
     struct blob_fetch *fetch;
     while ((fetch = chp_map_next(blobs->fetches, &cursor, &key)) != NULL) {
-        ask_ahead(fetch);
+        if (fetch->active) {
+            ask_ahead(fetch);
+        }
     }
 }
 
 void blob__fetch_close(struct chp_blobs *blobs)
 {
+    while (chp_list_pop(&blobs->resting) != NULL) { /* none of them wakes up now */
+    }
     const void *cursor = NULL;
     struct chp_bytes key;
     struct blob_fetch *fetch;

@@ -11,6 +11,8 @@
 struct chp_blobs {
     struct chp_blobs_config config; /* directory is owned */
     struct chp_map *fetches;        /* struct blob_fetch by hash */
+    struct chp_list resting;        /* struct blob_fetch that waits for its turn */
+    size_t active;                  /* fetches that do not, at most CHP_FETCHES_MAX */
     struct chp_list told;           /* struct blob_waiter whose fetch has ended */
     struct event *tell;
     uint64_t fetched_bytes;

@@ -83,6 +83,7 @@ struct chp_agent {
     uint64_t broker_lost_ms;
 
     struct chp_list submissions;
+    bool stopping; /* nothing new is taken through the HTTP door */
     size_t submission_count;
     size_t submission_bytes;
     uint64_t last_ticket;

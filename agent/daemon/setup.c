@@ -24,6 +24,8 @@
 
 extern char **environ;
 
+enum { DRAIN_LOOK_MS = 20, DRAIN_LOOKS_MAX = 250 };
+
 /* Each attempt is a process: never as often as the database's own connection is tried. */
 enum {
     MIGRATE_RETRY_FLOOR_MS = 500,
@@ -42,6 +44,8 @@ struct daemon {
     struct chp_http_token *tokens;
     size_t token_count;
     struct event *signals[3];
+    struct event *drain; /* once it stops */
+    unsigned drain_looks;
     struct event *migrate_retry;
     struct chp_backoff migrate_backoff;
     struct event *migrate_exit;
@@ -303,6 +307,18 @@ static void reload(struct daemon *daemon)
     daemon->agent.policy = &daemon->reloaded;
 }
 
+/* What was taken through the HTTP door is answered before the agent goes: its client would else not
+ * know whether it was accepted. Everything else is safe where it is. */
+static void daemon_on_drain(evutil_socket_t fd, short what, void *user)
+{
+    struct daemon *daemon = user;
+    (void)fd;
+    (void)what;
+    if (!chp_http_door_busy(daemon->agent.door) || ++daemon->drain_looks >= DRAIN_LOOKS_MAX) {
+        (void)event_base_loopbreak(daemon->agent.base);
+    }
+}
+
 static void daemon_on_signal(evutil_socket_t signal_number, short what, void *user)
 {
     struct daemon *daemon = user;
@@ -315,7 +331,13 @@ static void daemon_on_signal(evutil_socket_t signal_number, short what, void *us
     }
     chp_log_info("stopping", CHP_I("signal", signal_number));
     notify("STOPPING=1");
-    (void)event_base_loopbreak(daemon->agent.base);
+    if (daemon->agent.stopping) { /* asked again */
+        (void)event_base_loopbreak(daemon->agent.base);
+        return;
+    }
+    daemon->agent.stopping = true;
+    chp_http_door_stop(daemon->agent.door);
+    daemon->drain = timer(daemon->agent.base, DRAIN_LOOK_MS, daemon_on_drain, daemon);
 }
 
 static void open_store(struct daemon *daemon)
@@ -625,6 +647,9 @@ static void run_loop(struct daemon *daemon)
     event_free(agent->tick);
     event_free(agent->beat);
     event_free(daemon->migrate_retry);
+    if (daemon->drain != NULL) {
+        event_free(daemon->drain);
+    }
     if (daemon->migrate_exit != NULL) {
         event_free(daemon->migrate_exit);
     }

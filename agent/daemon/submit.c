@@ -125,6 +125,11 @@ void submit__request(struct chp_agent *agent, const struct chp_request *request,
                "the database is not there: nothing is accepted now");
         return;
     }
+    if (!is_amqp && agent->stopping) {
+        refuse(on_reply, user, CHP_EUNAVAILABLE,
+               "the agent is stopping: send it again when it is back");
+        return;
+    }
     size_t bytes = size_of(request);
     if (!is_amqp && (agent->submission_count >= CHP_SUBMISSIONS_MAX ||
                      agent->submission_bytes + bytes > CHP_SUBMISSIONS_MAX_BYTES)) {

@@ -79,6 +79,7 @@ static void retire(struct gateway_exchange *exchange)
 {
     gateway__stage_set(exchange, GATEWAY_OVER);
     exchange->connection->exchange = NULL;
+    exchange->connection->served = true;
     exchange->connection = NULL;
     exchange->request = NULL;
     chp_list_append(&exchange->door->over, &exchange->node);

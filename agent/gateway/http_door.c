@@ -420,6 +420,57 @@ void chp_http_door_reload(struct chp_http_door *door, const struct chp_http_conf
     gateway__policy_init(&door->policy, config);
 }
 
+static void collect_bound(struct evhttp_bound_socket *bound, void *user)
+{
+    struct evhttp_bound_socket **free_place = user;
+    while (*free_place != NULL) {
+        free_place++;
+    }
+    *free_place = bound;
+}
+
+void chp_http_door_stop(struct chp_http_door *door)
+{
+    struct evhttp_bound_socket *bound[3] = {NULL}; /* of TCP and the unix socket */
+    evhttp_foreach_bound_socket(door->http, collect_bound, bound);
+    for (size_t i = 0; bound[i] != NULL; i++) {
+        evhttp_del_accept_socket(door->http, bound[i]);
+    }
+    door->tcp = door->local = NULL;
+    door->stopping = true;
+}
+
+bool chp_http_door_busy(const struct chp_http_door *door)
+{
+    if (!chp_list_empty(&door->fresh) || !chp_list_empty(&door->touched)) {
+        return true;
+    }
+    for (const struct chp_list *node = door->connections.next; node != &door->connections;
+         node = node->next) {
+        const struct gateway_connection *connection =
+            CHP_CONTAINER((struct chp_list *)(uintptr_t)node, struct gateway_connection, node);
+        const struct gateway_exchange *exchange = connection->exchange;
+        if (exchange == NULL) {
+            continue;
+        }
+        switch (exchange->stage) {
+        case GATEWAY_HEAD: /* one that has had its answer need not ask again */
+            if (!connection->served) {
+                return true;
+            }
+            break;
+        case GATEWAY_BODY:
+        case GATEWAY_HANDLING:
+        case GATEWAY_ANSWERED:
+            return true;
+        case GATEWAY_STREAMING:
+        case GATEWAY_OVER:
+            break;
+        }
+    }
+    return false;
+}
+
 void chp_http_door_free(struct chp_http_door *door)
 {
     if (door == NULL) {

@@ -38,6 +38,11 @@ struct chp_http_door *chp_http_door_new(const struct chp_http_config *config,
                                         struct chp_error *error);
 /* Replaces tokens, hosts and uids (SIGHUP). */
 void chp_http_door_reload(struct chp_http_door *door, const struct chp_http_config *config);
+/* Listens no more: who comes now is refused by the system, and knows that nothing was taken. The
+ * connections that are there are served, each for one more answer. */
+void chp_http_door_stop(struct chp_http_door *door);
+/* Whether a request is being read or answered. Streams do not count: they have no end. */
+bool chp_http_door_busy(const struct chp_http_door *door);
 /* Closes connections and frees. */
 void chp_http_door_free(struct chp_http_door *door);
 /* The port that it listens on (useful with port 0), 0 when there is none. */

@@ -70,6 +70,7 @@ struct chp_http_door {
     struct chp_agent_port port;
     struct gateway_policy policy;
     char *socket_path;
+    bool stopping;
     struct evconnlistener *tcp;
     struct evconnlistener *local;
     unsigned tcp_port;
@@ -102,6 +103,7 @@ struct gateway_connection {
     bool allowed; /* its peer may use it */
     bool surplus; /* over connections_max */
     bool doomed;  /* closed at the end of the turn */
+    bool served;  /* has had an answer */
     unsigned uid;
 };
 

@@ -19,7 +19,7 @@ static void common_headers(struct gateway_exchange *exchange, const char *conten
     add_header(exchange, "Content-Type", content_type);
     add_header(exchange, "Cache-Control", "no-store");
     add_header(exchange, "X-Content-Type-Options", "nosniff");
-    if (exchange->body_left) {
+    if (exchange->body_left || exchange->door->stopping) {
         add_header(exchange, "Connection", "close");
     }
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """Messages that nobody can read: dead-lettered once with the reason, never requeued, and what comes behind them is served."""
 import msgpack
+import psycopg2
 import pytest
 from testbed import SITES, AmqpClient, wait_until
 
@@ -74,6 +75,75 @@ def test_bad_item_is_dead_lettered_alone(bed, publish, rid):
     publish("control", msgpack.packb([header("control", inc=incarnation), [b"\xc1", msgpack.packb([3, {}, None]), b""]]))
     wait_until(lambda: len(letters_of(bed, "control")) == 3, what="dead letters of items")
     assert bed.run(rid, "true").exit_code == 0
+
+
+@pytest.fixture
+def spoiled(broken):
+    """Operations at Nantes for Paris that leave Nantes in one message: its broker and agent come back when all are there."""
+    def give(resources, spoil):
+        broken.demo("stop", "Nantes", "broker")
+        operations = {}
+        for resource in resources:
+            answer = broken.http("Nantes", "POST", "/v1/operations", json={
+                "resource": resource, "type": "set", "scope": "Paris", "command": ["true"]})
+            assert answer.status_code == 202, answer.text
+            operations[resource] = answer.json()["operation"]
+        broken.demo("stop", "Nantes", "agent")
+        broken.demo("stop", "Paris", "agent")
+        with psycopg2.connect(broken.environment["CHEOPS_DSN_NANTES"]) as connection, connection.cursor() as cursor:
+            for resource, change in spoil.items():
+                cursor.execute("SELECT item FROM cheops.operation WHERE id = %s", (operations[resource],))
+                cursor.execute("UPDATE cheops.operation SET item = %s WHERE id = %s",
+                               (change(bytes(cursor.fetchone()[0])), operations[resource]))
+        broken.demo("start", "Nantes", "broker")
+        broken.demo("start", "Nantes", "agent")
+        return operations
+    yield give
+    broken.restore()
+    broken.drop_dead()
+
+
+def biggest(bed):
+    """The number of items of the fullest message that waits for Paris."""
+    connection = bed.amqp("Paris", admin=True)
+    try:
+        channel = connection.channel()
+        bodies = iter(lambda: channel.basic_get("cheops.Paris.operations")[2], None)
+        return max((len(msgpack.unpackb(body)[1]) for body in bodies), default=0)
+    finally:
+        connection.close()  # what was not acked goes back
+
+
+def with_level(item, level):
+    kind, fields, *rest = msgpack.unpackb(item, strict_map_key=False)
+    assert fields["level"] == "eventual"
+    return msgpack.packb([kind, {**fields, "level": level}, *rest])
+
+
+def test_one_bad_item_of_256_is_dead_lettered_alone(broken, spoiled, rid):
+    """One item is nothing that can be read, one is an operation that Paris refuses; 254 are good. Both are letters, alone; who
+    gave the second is told; the stream goes on."""
+    resources = [f"{rid}-{number}" for number in range(256)]
+    operations = spoiled(resources, {resources[100]: lambda item: b"\xc1" + item[1:], resources[200]: lambda item: with_level(item, "strong")})
+    wait_until(lambda: biggest(broken) == 256, 90, "one message of 256 items waits for Paris")
+    broken.demo("start", "Paris", "agent")
+    wait_until(lambda: len(letters_of(broken, "operations")) == 2, 120, "two dead letters")
+    states = {}
+
+    def answered():
+        for number, resource in enumerate(resources):
+            if number != 100 and states.get(resource) not in ("done", "refused"):
+                states[resource] = broken.get("Nantes", f"/v1/operations/{operations[resource]}")["sites"][0]["state"]
+        return all(states.get(resource) in ("done", "refused") for number, resource in enumerate(resources) if number != 100)
+    wait_until(answered, 300, "every other is answered")
+    assert [resource for resource, state in states.items() if state == "refused"] == [resources[200]]
+    reason = broken.get("Nantes", f"/v1/operations/{operations[resources[200]]}")["sites"][0]["reason"]
+    assert "level" in reason, reason
+    assert len(letters_of(broken, "operations")) == 2 and {letter["body_bytes"] < 4096 for letter in letters_of(broken, "operations")} == {True}
+    doctor = broken.cli("doctor", site="Paris")
+    assert doctor.exit_code == 1 and "2 messages could not be processed" in doctor.out and "cheops dead list" in doctor.out, doctor
+    assert broken.run(rid + "-after", "true", scope="Nantes & Paris", options=("--timeout", "60s")).exit_code == 0
+    assert broken.metric("Paris", "dead_letters_total") == 2  # of the agent that was started for it
 
 
 def test_message_for_somebody_else(bed, publish):

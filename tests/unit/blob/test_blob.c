@@ -577,6 +577,39 @@ static void shared_and_canceled(void **state)
     assert_int_equal(temporaries(&world->sites[1]), 0);
 }
 
+/* Twice as many files as may be under way, of a site that is away and of one that is there. */
+static void many_files_wait_for_their_turn(void **state)
+{
+    enum { FILES = 2 * CHP_FETCHES_MAX };
+    struct world *world = *state;
+    struct fetched fetched[2 * FILES] = {0};
+    struct site *here = &world->sites[1];
+    world->sites[2].away = true;
+    for (int i = 0; i < FILES; i++) {
+        struct chp_sha256 sha256 = make_blob(&world->sites[2], MIB / 4);
+        chp_blob_fetch(here->blobs, &sha256, MIB / 4, &names[2], 1, on_fetched, &fetched[i]);
+    }
+    turn(world, 5);
+    for (int i = FILES; i < 2 * FILES; i++) {
+        struct chp_sha256 sha256 = make_blob(&world->sites[0], MIB / 4);
+        chp_blob_fetch(here->blobs, &sha256, MIB / 4, names, 1, on_fetched, &fetched[i]);
+    }
+    for (int i = FILES; i < 2 * FILES; i++) {
+        wait_for(world, &fetched[i]);
+        assert_int_equal(fetched[i].code, 0);
+        assert_true(temporaries(here) <= CHP_FETCHES_MAX);
+    }
+    for (int i = 0; i < FILES; i++) {
+        assert_int_equal(fetched[i].calls, 0);
+    }
+    world->sites[2].away = false;
+    for (int i = 0; i < FILES; i++) {
+        wait_for(world, &fetched[i]);
+        assert_int_equal(fetched[i].code, 0);
+    }
+    assert_int_equal(temporaries(here), 0);
+}
+
 static void odd_messages_do_no_harm(void **state)
 {
     struct world *world = *state;
@@ -624,12 +657,19 @@ int main(void)
 #define PATIENT(name)   cmocka_unit_test_setup_teardown(name, set_up_patient, tear_down)
 #define IMPATIENT(name) cmocka_unit_test_setup_teardown(name, set_up_impatient, tear_down)
     const struct CMUnitTest tests[] = {
-        PATIENT(writer_keeps_and_aborts),     PATIENT(incomplete_files_go_at_start),
-        PATIENT(fetches_every_size),          IMPATIENT(big_file_over_bad_links),
-        PATIENT(busy_broker_only_delays),     PATIENT(waits_for_the_broker),
-        IMPATIENT(another_site_helps),        IMPATIENT(goes_on_while_a_site_is_away),
-        IMPATIENT(corrupt_copy_is_not_taken), PATIENT(nobody_has_it),
-        PATIENT(shared_and_canceled),         IMPATIENT(odd_messages_do_no_harm),
+        PATIENT(writer_keeps_and_aborts),
+        PATIENT(incomplete_files_go_at_start),
+        PATIENT(fetches_every_size),
+        IMPATIENT(big_file_over_bad_links),
+        PATIENT(busy_broker_only_delays),
+        PATIENT(waits_for_the_broker),
+        IMPATIENT(another_site_helps),
+        IMPATIENT(goes_on_while_a_site_is_away),
+        IMPATIENT(corrupt_copy_is_not_taken),
+        PATIENT(nobody_has_it),
+        IMPATIENT(many_files_wait_for_their_turn),
+        PATIENT(shared_and_canceled),
+        IMPATIENT(odd_messages_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,10 +2,13 @@
 /* Who is let in, which routes there are, what each answers. */
 #include "fixture.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -268,6 +271,30 @@ static void dead_letters(void **state)
     f->client = fixture_client(f);
 }
 
+static void a_stopping_door_answers_what_it_has_read(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)chp_http_door_port(f->door))};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    f->agent.hold = true;
+    client_say(f->client, GET("/v1/dead"));
+    loop_run(f->base, 20);
+    assert_int_equal(f->agent.dead_calls, 1);
+    assert_true(chp_http_door_busy(f->door));
+    chp_http_door_stop(f->door);
+    int late = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(late, (struct sockaddr *)&address, sizeof address), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    (void)close(late);
+    assert_true(chp_http_door_busy(f->door));
+    f->agent.on_dead(f->agent.dead_user, 0, NULL, 0, NULL);
+    assert_true(client_sees(f->client, "\"dead\":[", 1000));
+    assert_non_null(strstr(client_text(f->client), "Connection: close"));
+    loop_run(f->base, 50);
+    assert_false(chp_http_door_busy(f->door));
+}
+
 static void what_is_not_http_gets_a_sentence(void **state)
 {
     struct fixture *f = *state;
@@ -397,6 +424,7 @@ int main(void)
         TEST(doctor_scope_and_openapi),
         TEST(executions_in_doubt_are_resolved),
         TEST(dead_letters),
+        TEST(a_stopping_door_answers_what_it_has_read),
         TEST(what_is_not_http_gets_a_sentence),
         TEST(pipelined_requests_are_answered_in_order),
         TEST(old_clients_work),
