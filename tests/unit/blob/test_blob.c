@@ -32,7 +32,7 @@ enum { SANITIZED = 0 };
 enum { SANITIZED = 0 };
 #endif
 
-enum { SITES = 3, MIB = 1024 * 1024, WAIT_MS = 30000, IMPATIENT_MS = 150, PATIENT_MS = 10000 };
+enum { SITES = 3, MIB = 1024 * 1024, WAIT_MS = 100 * 1000, IMPATIENT_MS = 150, PATIENT_MS = 10000 };
 
 static const char *const names[SITES] = {"Nantes", "Rennes", "Paris"};
 
