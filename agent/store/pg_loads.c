@@ -616,17 +616,10 @@ static void send_report(struct sender *sender, struct chp_load *load)
 
 static void send_vectors(struct sender *sender, struct chp_load *load)
 {
-    if (load->id_count == 0) {
-        return;
-    }
-    struct pg_columns ids = {0};
-    for (size_t i = 0; i < load->id_count; i++) {
-        pg__add_text(&ids, load->ids[i]);
-        pg__row_end(&ids);
-    }
-    pg__pipeline_send_columns(sender->pipeline, "load_vectors", &ids);
-    pg__columns_deinit(&ids);
-    add_part(sender, only(sender, load), read_vectors);
+    struct chp_buf ids = {0};
+    pg__names_literal(&ids, load->ids, load->id_count);
+    send_part(sender, load, "load_vectors", (const char *[]){chp_buf_text(&ids)}, 1, read_vectors);
+    chp_buf_deinit(&ids);
 }
 
 static void send_replies(struct sender *sender, struct chp_load *load)

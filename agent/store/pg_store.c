@@ -40,7 +40,6 @@ struct pg_store {
     struct event *deferred; /* ends batch with error */
     struct chp_error error;
     struct pg_statement statements[STATEMENTS_MAX];
-    size_t statement_count;
 };
 
 static struct pg_store *from(struct chp_store *store)
@@ -182,15 +181,10 @@ static const struct chp_store_vtable vtable = {
 static void collect_statements(struct pg_store *store)
 {
     CHP_ASSERT(PG_WRITE_KIND_COUNT + pg__load_statement_count + 1 <= STATEMENTS_MAX);
-    for (size_t i = 0; i < PG_WRITE_KIND_COUNT; i++) {
-        if (pg__write_statements[i].name != NULL) {
-            store->statements[store->statement_count++] = pg__write_statements[i];
-        }
-    }
-    memcpy(store->statements + store->statement_count, pg__load_statements,
+    memcpy(store->statements, pg__write_statements, sizeof pg__write_statements);
+    memcpy(store->statements + PG_WRITE_KIND_COUNT, pg__load_statements,
            pg__load_statement_count * sizeof *pg__load_statements);
-    store->statement_count += pg__load_statement_count;
-    store->statements[store->statement_count++] = pg__write_patience;
+    store->statements[PG_WRITE_KIND_COUNT + pg__load_statement_count] = pg__write_patience;
 }
 
 static void start_connections(struct pg_store *store, const struct chp_pg_config *config)
@@ -204,7 +198,7 @@ static void start_connections(struct pg_store *store, const struct chp_pg_config
         .statement_timeout_ms = BATCH_STATEMENT_TIMEOUT_MS,
         .plan_cache_mode = "auto",
         .statements = store->statements,
-        .statement_count = store->statement_count,
+        .statement_count = PG_WRITE_KIND_COUNT + pg__load_statement_count + 1,
         .user = store,
         .on_ready = batches_on_ready,
         .on_input = batches_on_input,
