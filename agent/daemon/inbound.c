@@ -11,13 +11,16 @@
  * that comes and goes delivers it all again each time.
  *
  * A message that can't be read is dead-lettered whole, an item that can't be read alone (design
- * section 3). Nothing is ever requeued: a poison message would come back for ever.
+ * section 3). Nothing is ever requeued: a poison message would come back for ever. An item does
+ * come again, since members that compare what they hold give each other what the other lacks: it is
+ * one letter, not one for each time.
  */
 #include "daemon/daemon.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+enum { DEAD_ITEMS_MAX = 1024 /* remembered */ };
 enum { LETTER_RETRY_FIRST_MS = 500, LETTER_RETRY_MAX_MS = 30 * 1000 };
 
 struct message;
@@ -68,6 +71,8 @@ struct inbound_messages {
     struct chp_list letters;
     struct chp_backoff retry; /* of letters that found no queue */
     uint64_t not_before_ms;
+    struct chp_sha256 dead_items[DEAD_ITEMS_MAX]; /* a ring */
+    size_t dead_item_count;                       /* ever */
     uint64_t last_handle;
 };
 
@@ -214,6 +219,29 @@ static void dead(struct inbound_messages *inbound, struct message *message, cons
     publish_letter(inbound, letter);
 }
 
+/* Whether it has been dead-lettered since the start; it has from now on. */
+static bool dead_before(struct inbound_messages *inbound, struct chp_bytes item)
+{
+    struct chp_sha256 hash = chp_sha256_of(item.data, item.len);
+    for (size_t i = 0; i < DEAD_ITEMS_MAX && i < inbound->dead_item_count; i++) {
+        if (memcmp(&inbound->dead_items[i], &hash, sizeof hash) == 0) {
+            return true;
+        }
+    }
+    inbound->dead_items[inbound->dead_item_count++ % DEAD_ITEMS_MAX] = hash;
+    return false;
+}
+
+static void dead_item(struct inbound_messages *inbound, struct message *message, const char *reason,
+                      struct chp_bytes item)
+{
+    if (message->inbox != CHP_KEY_REQUEST && dead_before(inbound, item)) {
+        chp_log_debug("a dead letter came again", CHP_S("reason", reason));
+        return;
+    }
+    dead(inbound, message, reason, item, NULL);
+}
+
 bool inbound__settled(struct inbound_messages *inbound, uint64_t token, enum chp_outcome outcome)
 {
     CHP_LIST_FOREACH_SAFE(&inbound->letters, link, following)
@@ -286,7 +314,7 @@ void inbound__dead_item(struct inbound_messages *inbound, uint64_t delivery, con
 {
     struct inbound_item *item = item_of(inbound, delivery);
     if (item != NULL) {
-        dead(inbound, item->message, reason, bytes, NULL);
+        dead_item(inbound, item->message, reason, bytes);
     }
 }
 
@@ -426,7 +454,7 @@ static void decode_items(struct inbound_messages *inbound, struct message *messa
         if (chp_item_decode(item->bytes, &message->arena, &item->item, &error) == 0) {
             item->readable = true;
         } else {
-            dead(inbound, message, error.text, item->bytes, NULL);
+            dead_item(inbound, message, error.text, item->bytes);
         }
     }
 }

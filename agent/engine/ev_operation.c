@@ -220,7 +220,7 @@ static void refuse(struct chp_engine *engine, const struct arrival *arrival, con
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_DEAD);
     after->settle.delivery = event->item.delivery;
     after->settle.reason = reason;
-    after->settle.bytes = event->item.bytes;
+    after->settle.bytes = arrival->bytes; /* also of one that came wrapped */
     if (engine__peer(engine, operation->dot.origin) != NULL) {
         struct chp_ack ack = {
             .operation = operation->id,
