@@ -280,7 +280,7 @@ static json_t *resource_json(const struct mem_store *store, const struct chp_res
     void **rows = sequence(store, row, &count);
     const struct mem_operation *last = count == 0 ? NULL : rows[count - 1];
     json_t *json = json_pack(
-        "{s:s,s:s,s:s,s:o,s:o,s:I,s:o,s:{s:s},s:b,s:I,s:o,s:s}", "id", row->id, "level",
+        "{s:s,s:s,s:s,s:o,s:o,s:I,s:o,s:{s:s?},s:b,s:I,s:o,s:s}", "id", row->id, "level",
         chp_level_name(row->level), "scope", row->scope, "members",
         names_json(row->members, row->member_count), "config",
         row->config == NULL ? json_null() : json_loads(row->config, 0, NULL), "config_version",

@@ -122,6 +122,27 @@ static void a_resource_comes_back_whole_and_is_replaced(void **state)
     suite_release(commit);
 }
 
+static void a_resource_whose_creation_is_not_known_yet(void **state)
+{
+    struct suite *suite = *state;
+    struct commit *commit = suite_batch(suite);
+    struct chp_resource_row *row = suite_resource(commit, "web", CHP_LEVEL_EVENTUAL);
+    row->created_origin = NULL;
+    row->created_id = (struct chp_uuid){0};
+    suite_commit_ok(suite, commit);
+    struct chp_load asked = of_resource("web", 10);
+    struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked);
+    assert_true(load->found);
+    assert_null(load->resource_result.row.created_origin);
+    suite_release(commit);
+    commit = suite_batch(suite);
+    (void)suite_resource(commit, "web", CHP_LEVEL_EVENTUAL);
+    suite_commit_ok(suite, commit);
+    load = suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked);
+    assert_string_equal(load->resource_result.row.created_origin, "Nantes");
+    suite_release(commit);
+}
+
 static void an_operation_is_stored_once(void **state)
 {
     struct suite *suite = *state;
@@ -707,6 +728,7 @@ const struct CMUnitTest suite_tests[] = {
     TEST(an_empty_batch_commits),
     TEST(loads_see_the_writes_of_their_batch),
     TEST(a_resource_comes_back_whole_and_is_replaced),
+    TEST(a_resource_whose_creation_is_not_known_yet),
     TEST(an_operation_is_stored_once),
     TEST(a_dot_belongs_to_one_operation),
     TEST(references_are_kept),
