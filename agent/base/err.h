@@ -35,7 +35,8 @@
     X(ETIMEOUT, -13, "timed out", 504)                                                             \
     X(ECANCELED, -14, "canceled", 499)                                                             \
     X(EIO, -15, "input/output error", 500)                                                         \
-    X(EINTERNAL, -16, "internal error", 500)
+    X(EINTERNAL, -16, "internal error", 500)                                                       \
+    X(EGONE, -17, "gone", 410)
 
 enum chp_error_code {
 #define X(name, value, text, http) CHP_##name = (value),

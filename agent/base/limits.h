@@ -43,6 +43,10 @@ enum {
     /* Replies over AMQP. */
     CHP_LISTENERS_MAX = 16, /* of one operation, beside who asked first: the last to ask again */
 
+    /* What is forgotten for its age. */
+    CHP_KEYS_KEPT_MS = 7 * 24 * 3600 * 1000, /* idempotency keys (design 4.1) and replies */
+    CHP_FORGET_MAX = 5000,                   /* rows of a table at a time, so that none is slow */
+
     /* Executions. */
     CHP_OUTPUT_MAX_BYTES = 64 * 1024, /* kept and sent; the rest is cut and marked */
     CHP_REASON_MAX_BYTES = 500,

@@ -35,14 +35,16 @@ static void print_event(struct cli *cli, const json_t *event)
     (void)fflush(stdout);
 }
 
-/* Pages until limit events or the end. */
+/* Pages until limit events or the end; without a number from the oldest that is kept. */
 static int print_past(struct cli *cli, uint64_t after, uint64_t limit)
 {
-    for (uint64_t left = limit; left > 0;) {
+    bool from_oldest = !cli__given(&cli->args, OPT_AFTER);
+    for (uint64_t left = limit; left > 0; from_oldest = false) {
         json_t *page = NULL;
-        int exit_code =
-            cli__get(cli, &page, "/v1/events?after=%llu&limit=%llu", (unsigned long long)after,
-                     (unsigned long long)(left < PAGE_EVENTS ? left : PAGE_EVENTS));
+        unsigned long long count_max = left < PAGE_EVENTS ? left : PAGE_EVENTS;
+        int exit_code = from_oldest ? cli__get(cli, &page, "/v1/events?limit=%llu", count_max)
+                                    : cli__get(cli, &page, "/v1/events?after=%llu&limit=%llu",
+                                               (unsigned long long)after, count_max);
         const json_t *events = json_object_get(page, "events");
         size_t count = json_array_size(events);
         for (size_t i = 0; i < count; i++) {

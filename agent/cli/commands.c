@@ -111,9 +111,11 @@ const struct cli_command cli__commands[] = {
     {.name = "events",
      .operands = "",
      .summary = "what happened at this site, from a number on",
-     .details = "Events are numbered without gaps. --after N replays what followed N; "
-                "--follow goes on with what happens from now on, or from N on, and survives a "
-                "restart of the agent.",
+     .details =
+         "Events are numbered without gaps. --after N replays what followed N, and fails "
+         "when some of that is forgotten for its age; without it the oldest that are kept "
+         "come first. --follow goes on with what happens from now on, or from N on, and survives a "
+         "restart of the agent.",
      .options = BIT(AFTER) | BIT(LIMIT) | BIT(FOLLOW),
      .run = cli__cmd_events},
     {.name = "scope explain",

@@ -76,6 +76,7 @@ struct chp_config {
         uint64_t retry_min_ms;
         uint64_t retry_max_ms;
         uint64_t requeue_after_ms;
+        uint64_t events_kept_ms;
     } database;
     struct {
         const char *uri;

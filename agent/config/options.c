@@ -223,6 +223,10 @@ const struct config__option config__options[] = {
      .preset = "60s", .unit = UNIT_MS, .min = 100, .max = HOUR_MS / 4,
      .doc = "When the database has been away for so long, messages that were taken from the broker "
             "go back to their queues, and none are taken until it is back."},
+    {SECTION_DATABASE, OPTION_NUMBER, "events_kept_ms", AT(database.events_kept_ms),
+     .preset = "720h", .unit = UNIT_MS, .min = HOUR_MS, .max = 10LL * 365 * 24 * HOUR_MS,
+     .doc = "Events that were published are kept for so long, for those who read them from a "
+            "number on."},
 
     {SECTION_BROKER, OPTION_STRING, "uri", AT(broker.uri), .required = true, .secret = true,
      .example = "amqp://cheops:password@127.0.0.1:5672/", .check = check_broker_uri,

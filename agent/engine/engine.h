@@ -34,8 +34,9 @@ struct chp_engine_config {
     size_t peer_count;
     uint64_t down_after_ms; /* not heard for so long: down */
     uint64_t max_skew_ms;   /* design 4.2 */
-    size_t resources_max;   /* cached */
-    size_t pending_max;     /* operations of one resource held in memory */
+    uint64_t events_kept_ms;
+    size_t resources_max; /* cached */
+    size_t pending_max;   /* operations of one resource held in memory */
     uint64_t map_seed;
 };
 

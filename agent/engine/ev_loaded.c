@@ -93,6 +93,9 @@ void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
             engine__on_range(engine, event->loaded, effects);
         }
         break;
+    case CHP_LOAD_OLDEST:
+        forget__loaded(engine, event->loaded, &event->now);
+        break;
     case CHP_LOAD_REPORT:
     case CHP_LOAD_VECTORS:
         report__loaded(engine, event->loaded, &event->now, effects);

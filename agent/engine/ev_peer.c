@@ -156,4 +156,5 @@ void engine__on_tick(struct chp_engine *engine, const struct chp_event *event,
         causes__tick(engine, value, &event->now, effects);
     }
     engine__scan_busy(engine, effects);
+    forget__tick(engine, &event->now, effects);
 }

@@ -236,7 +236,7 @@ static void record(struct chp_engine *engine, const struct chp_event *event,
     write->key.key = request->key;
     write->key.hash = chp_request_hash(request);
     write->key.operation = operation->id;
-    write->key.at_ms = event->now.wall_ms;
+    write->key.at_ms = engine__trusted_wall_ms(engine, &event->now);
     keys__add(engine, request->principal, request->key, &write->key.hash, &operation->id);
     struct chp_buf data = {0};
     chp_buf_add_text(&data, "{\"type\":");

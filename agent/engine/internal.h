@@ -222,7 +222,11 @@ struct chp_engine {
     uint64_t arrived_us; /* when the last operation arrived */
     uint64_t event_last;
     uint64_t reply_last;
-    uint64_t resolved; /* executions in doubt that were resolved since the start */
+    bool forgetting;          /* what is old: a batch is on its way */
+    uint64_t forget_us;       /* not before */
+    uint64_t steady_since_us; /* the trusted clock has not jumped; 0 not known yet */
+    uint64_t clock_ahead_ms;  /* of the monotonic one, at the last tick */
+    uint64_t resolved;        /* executions in doubt that were resolved since the start */
     struct peer *peers;
     struct chp_map *resources;
     struct chp_list lru;
@@ -424,6 +428,12 @@ void reply__notice(struct chp_engine *engine, const struct chp_listener *listene
 /* Answers the repeated request of event with all that load says. */
 void reply__repeated(struct chp_engine *engine, const struct chp_event *event,
                      const struct chp_load *load, struct chp_effects *effects);
+
+/* forget.c: what is forgotten for its age */
+void forget__tick(struct chp_engine *engine, const struct chp_now *now,
+                  struct chp_effects *effects);
+void forget__loaded(struct chp_engine *engine, const struct chp_load *load,
+                    const struct chp_now *now);
 
 /* journal.c: rows of events */
 struct journal_entry {

@@ -31,7 +31,7 @@ static void add(struct chp_engine *engine, const struct chp_listener *listener,
                .correlation_id = chp_arena_strdup(arena, listener->correlation_id)},
         .message_id = told->message_id,
         .body = told->body,
-        .at_ms = now->wall_ms,
+        .at_ms = engine__trusted_wall_ms(engine, now),
     };
     chp_batch_write(&effects->batch, CHP_WRITE_REPLY)->reply = *row;
     chp_effects_after(effects, CHP_AFTER_TELL)->tell = row;

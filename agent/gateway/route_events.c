@@ -17,9 +17,26 @@
 
 enum { REPLAY_PAGE = 500 };
 
+/* Old events are forgotten. Whoever asks for what followed one of them would miss some without
+ * knowing it, and is told instead. */
+static bool refuse_forgotten(struct gateway_exchange *exchange, const json_t *page, uint64_t after)
+{
+    json_int_t oldest = json_integer_value(json_object_get(page, "oldest"));
+    if (oldest <= 0 || after + 1 >= (uint64_t)oldest) {
+        return false;
+    }
+    char text[CHP_ERROR_TEXT_BYTES];
+    (void)snprintf(text, sizeof text,
+                   "events up to %llu are forgotten for their age: go on after %llu, or without a "
+                   "number from the oldest that is kept",
+                   (unsigned long long)oldest - 1, (unsigned long long)oldest - 1);
+    gateway__reply_error(exchange, 0, CHP_EGONE, text);
+    return true;
+}
+
 struct events {
     struct gateway_exchange *exchange;
-    uint64_t last;  /* written */
+    uint64_t last;  /* written; at first, after which to begin */
     uint64_t heard; /* highest number told by the agent */
     bool live;
     bool querying;
@@ -133,6 +150,11 @@ static void events_on_page(void *user, int code, const char *text, const struct 
         return;
     }
     chp_backoff_reset(&events->backoff);
+    if (events->exchange->stage == GATEWAY_HANDLING &&
+        refuse_forgotten(events->exchange, page, events->last)) {
+        json_decref(page);
+        return;
+    }
     if (events->exchange->stage == GATEWAY_HANDLING) {
         gateway__sse_start(events->exchange);
     }
@@ -225,6 +247,39 @@ static int read_after(struct gateway_exchange *exchange, bool *given, uint64_t *
     return 0;
 }
 
+static void list_on_page(void *user, int code, const char *text, const struct chp_error *error)
+{
+    struct gateway_exchange *exchange = gateway__exchange_of(user);
+    if (exchange == NULL) {
+        return;
+    }
+    json_t *page = code == 0 && text != NULL ? json_loads(text, 0, NULL) : NULL;
+    if (page == NULL) {
+        gateway__reply_error(exchange, 0, code != 0 ? code : CHP_EINTERNAL,
+                             error != NULL ? error->text : NULL);
+    } else if (!refuse_forgotten(exchange, page, strtoull(exchange->wanted, NULL, 10))) {
+        gateway__reply_text(exchange, 200, "application/json", text, strlen(text));
+    }
+    json_decref(page);
+}
+
+static void list(struct gateway_exchange *exchange, bool after_given, uint64_t after,
+                 uint64_t limit)
+{
+    struct chp_agent_port *port = &exchange->door->port;
+    const char *params[] = {
+        chp_arena_printf(&exchange->arena, "%llu", (unsigned long long)after),
+        chp_arena_printf(&exchange->arena, "%llu", (unsigned long long)limit),
+    };
+    if (after_given) {
+        exchange->asked = true;
+        exchange->wanted = params[0];
+        port->vtable->query(port->agent, CHP_QUERY_EVENTS, params, 2, list_on_page, exchange);
+    } else {
+        gateway__query_reply(exchange, CHP_QUERY_EVENTS, params, 2);
+    }
+}
+
 void gateway__event_list(struct gateway_exchange *exchange)
 {
     const char *accept =
@@ -243,10 +298,6 @@ void gateway__event_list(struct gateway_exchange *exchange)
     } else if (stream) {
         follow(exchange, !after_given, after);
     } else {
-        const char *params[] = {
-            chp_arena_printf(&exchange->arena, "%llu", (unsigned long long)after),
-            chp_arena_printf(&exchange->arena, "%llu", (unsigned long long)limit),
-        };
-        gateway__query_reply(exchange, CHP_QUERY_EVENTS, params, 2);
+        list(exchange, after_given, after, limit);
     }
 }

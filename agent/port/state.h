@@ -60,6 +60,13 @@ struct chp_reply_row {
     uint64_t at_ms;
 };
 
+/* What is too old. Replies and events go from the lowest number up to the highest one that is too
+ * old; events only when they are published, and never the last one. */
+struct chp_forget {
+    uint64_t keys_before_ms; /* and replies */
+    uint64_t events_before_ms;
+};
+
 /* A batch's writes run by kind, in this order. */
 enum chp_write_kind {
     CHP_WRITE_SELF,        /* this site's incarnation; replaces */
@@ -78,6 +85,7 @@ enum chp_write_kind {
     CHP_WRITE_LISTENER,         /* one more; the CHP_LISTENERS_MAX last of an operation are kept */
     CHP_WRITE_REPLY,            /* insert */
     CHP_WRITE_REPLIED,          /* delete the reply with that number */
+    CHP_WRITE_FORGET,           /* what is old, at most CHP_FORGET_MAX rows of each table */
     CHP_WRITE_PEER,             /* insert or replace; not what GAP and REPORTED write */
     CHP_WRITE_GAP,              /* of a peer: what of it may have been taken in an earlier life */
     CHP_WRITE_REPORTED,         /* to a peer, up to an arrival here */
@@ -153,6 +161,7 @@ struct chp_write {
         } listener;
         struct chp_reply_row reply;
         uint64_t replied;
+        struct chp_forget forget;
         uint64_t serial;
         /* In one statement or several:
          * - the incarnation is that of self from now on (the row is made if there is none);
@@ -192,11 +201,11 @@ struct chp_write {
 };
 
 enum chp_load_kind {
-    CHP_LOAD_START,    /* everything that is not per resource */
-    CHP_LOAD_RESOURCE, /* one resource and its pending operations */
-    CHP_LOAD_KEY, /* an idempotency key; with it, when it is known, the row of the resource */
-    CHP_LOAD_BUSY,     /* ids of resources with operations that have not ended here, by id, after a
-                          given one */
+    CHP_LOAD_START,     /* everything that is not per resource */
+    CHP_LOAD_RESOURCE,  /* one resource and its pending operations */
+    CHP_LOAD_KEY,       /* an idempotency key; with it, when it is known, the row of the resource */
+    CHP_LOAD_BUSY,      /* ids of resources with operations that have not ended here, by id, after a
+                           given one */
     CHP_LOAD_OPERATION, /* one operation with its executions and listeners */
     CHP_LOAD_OUTBOUND,  /* items of one stream */
     CHP_LOAD_EVENTS,
@@ -204,6 +213,7 @@ enum chp_load_kind {
     CHP_LOAD_REPORT,  /* resources of a peer with operations that arrived after a given one */
     CHP_LOAD_VECTORS, /* of resources, by id */
     CHP_LOAD_REPLIES,
+    CHP_LOAD_OLDEST, /* of what may be forgotten */
 };
 
 /* What is known of a peer beside its streams. */
@@ -270,7 +280,8 @@ struct chp_load {
     bool all;       /* REPORT: of every origin; else only of origins other than site and this one */
     const char **ids; /* VECTORS; REPLIES: not to these reply_to */
     size_t id_count;
-    size_t limit; /* rows */
+    struct chp_forget forget; /* OLDEST: the caller's, untouched */
+    size_t limit;             /* rows */
     /* The result, in the batch's arena. found is false when there is no such row. */
     bool found;
     struct {
@@ -330,6 +341,11 @@ struct chp_load {
         struct chp_reply_row *rows;
         size_t count;
     } replies;
+    struct {
+        uint64_t key_ms; /* UINT64_MAX: there is none, as the others */
+        uint64_t reply_ms;
+        uint64_t event_ms;
+    } oldest;
 };
 
 #endif

@@ -43,7 +43,8 @@ enum chp_query {
     CHP_QUERY_RESOURCE,   /* id -> object */
     CHP_QUERY_RESOURCES,  /* after id, limit -> {"resources": [...]} by id */
     CHP_QUERY_HISTORY,    /* resource id, limit -> {"operations": [...]} in sequence order */
-    CHP_QUERY_EVENTS,     /* after number, limit -> {"events": [...], "last": N} */
+    CHP_QUERY_EVENTS, /* after number, limit -> {"events": [...], "last": N, "oldest": N (0: none)}
+                       */
     CHP_QUERY_SITES,  /* -> [{"site", "waiting", "oldest_at", "marks": {...}}] for every site with a
                          stream */
     CHP_QUERY_STATUS, /* -> {"schema_version", "incarnation", "site", "resources", "operations",

@@ -104,12 +104,15 @@ typedef bool mem_keep_fn(const void *row, const void *user);
 void **mem__select(const struct chp_map *map, mem_keep_fn *keep, const void *user,
                    int (*compare)(const void *, const void *), size_t *count);
 /* Comparisons of pointers to rows, for the above. */
-int mem__by_arbitration(const void *a, const void *b); /* mem_operation */
-int mem__by_arrival(const void *a, const void *b);     /* mem_operation */
-int mem__by_site(const void *a, const void *b);        /* mem_execution */
-int mem__by_number(const void *a, const void *b);      /* mem_event */
-int mem__by_stream(const void *a, const void *b);      /* chp_stream_row */
-int mem__by_id(const void *a, const void *b);          /* chp_resource_row */
+int mem__by_arbitration(const void *a, const void *b);  /* mem_operation */
+int mem__by_arrival(const void *a, const void *b);      /* mem_operation */
+int mem__by_site(const void *a, const void *b);         /* mem_execution */
+int mem__by_number(const void *a, const void *b);       /* mem_event */
+int mem__by_stream(const void *a, const void *b);       /* chp_stream_row */
+int mem__by_id(const void *a, const void *b);           /* chp_resource_row */
+int mem__by_reply_number(const void *a, const void *b); /* chp_reply_row */
+/* Whether an event (row) of a store (user) is published and not the last one. */
+bool mem__may_forget(const void *row, const void *user);
 
 const struct mem_execution *mem__execution(const struct mem_store *store,
                                            const struct chp_uuid *operation, const char *site);

@@ -26,17 +26,10 @@ static int by_peer_site(const void *a, const void *b)
                   (*(const struct chp_peer_row *const *)b)->site);
 }
 
-static int by_reply_number(const void *a, const void *b)
-{
-    uint64_t x = (*(const struct chp_reply_row *const *)a)->number;
-    uint64_t y = (*(const struct chp_reply_row *const *)b)->number;
-    return (x > y) - (x < y);
-}
-
 static uint64_t reply_last(const struct mem_store *store)
 {
     size_t count;
-    void **rows = mem__select(store->replies, NULL, NULL, by_reply_number, &count);
+    void **rows = mem__select(store->replies, NULL, NULL, mem__by_reply_number, &count);
     uint64_t last = count == 0 ? 0 : ((const struct chp_reply_row *)rows[count - 1])->number;
     free(rows);
     return last;
@@ -294,11 +287,34 @@ static bool is_reply_for(const void *row, const void *user)
     return !left_out;
 }
 
+static void load_oldest(const struct mem_store *store, struct chp_load *load)
+{
+    const void *cursor = NULL;
+    struct chp_bytes name;
+    const struct mem_key *key;
+    size_t count;
+    load->found = true;
+    load->oldest.key_ms = load->oldest.reply_ms = load->oldest.event_ms = UINT64_MAX;
+    while ((key = chp_map_next(store->keys, &cursor, &name)) != NULL) {
+        load->oldest.key_ms = key->at_ms < load->oldest.key_ms ? key->at_ms : load->oldest.key_ms;
+    }
+    void **rows = mem__select(store->replies, NULL, NULL, mem__by_reply_number, &count);
+    if (count > 0) {
+        load->oldest.reply_ms = ((const struct chp_reply_row *)rows[0])->at_ms;
+    }
+    free(rows);
+    rows = mem__select(store->events, mem__may_forget, store, mem__by_number, &count);
+    if (count > 0) {
+        load->oldest.event_ms = ((const struct mem_event *)rows[0])->at_ms;
+    }
+    free(rows);
+}
+
 static void load_replies(const struct mem_store *store, struct chp_load *load,
                          struct chp_arena *arena)
 {
     size_t count;
-    void **rows = mem__select(store->replies, is_reply_for, load, by_reply_number, &count);
+    void **rows = mem__select(store->replies, is_reply_for, load, mem__by_reply_number, &count);
     load->replies.count = count < load->limit ? count : load->limit;
     load->replies.rows = chp_arena_calloc(arena, load->replies.count, sizeof *load->replies.rows);
     for (size_t i = 0; i < load->replies.count; i++) {
@@ -429,6 +445,9 @@ void mem__load(const struct mem_store *store, struct chp_load *load, struct chp_
         break;
     case CHP_LOAD_EVENTS:
         load_events(store, load, arena);
+        break;
+    case CHP_LOAD_OLDEST:
+        load_oldest(store, load);
         break;
     case CHP_LOAD_REPLIES:
         load_replies(store, load, arena);

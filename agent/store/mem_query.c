@@ -340,8 +340,10 @@ static char *answer_events(const struct mem_store *store, char *const *params)
             last = event->number;
         }
     }
+    uint64_t oldest = count == 0 ? 0 : ((const struct mem_event *)rows[0])->number;
     free(rows);
-    return dump(json_pack("{s:o,s:I}", "events", events, "last", (json_int_t)last));
+    return dump(json_pack("{s:o,s:I,s:I}", "events", events, "last", (json_int_t)last, "oldest",
+                          (json_int_t)oldest));
 }
 
 static json_t *oldest_json(const struct mem_store *store, const char *site)

@@ -115,6 +115,20 @@ int mem__by_id(const void *a, const void *b)
                   (*(const struct chp_resource_row *const *)b)->id);
 }
 
+int mem__by_reply_number(const void *a, const void *b)
+{
+    uint64_t x = (*(const struct chp_reply_row *const *)a)->number;
+    uint64_t y = (*(const struct chp_reply_row *const *)b)->number;
+    return (x > y) - (x < y);
+}
+
+bool mem__may_forget(const void *row, const void *user)
+{
+    const struct mem_event *event = row;
+    const struct mem_store *store = user;
+    return event->number <= store->self.event_published && event->number < store->event_last;
+}
+
 const struct mem_execution *mem__execution(const struct mem_store *store,
                                            const struct chp_uuid *operation, const char *site)
 {

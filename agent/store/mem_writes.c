@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t key_kept_ms = 7ULL * 24 * 3600 * 1000; /* design 4.1 */
-
 static void write_resource(struct mem_store *store, const struct chp_resource_row *given)
 {
     struct chp_arena *arena = &store->rows->arena;
@@ -232,14 +230,6 @@ static void write_event(struct mem_store *store, const struct chp_write *write)
 
 static void write_key(struct mem_store *store, const struct chp_write *write, struct chp_buf *name)
 {
-    const void *cursor = NULL;
-    struct chp_bytes key;
-    const struct mem_key *old;
-    while ((old = chp_map_next(store->keys, &cursor, &key)) != NULL) {
-        if (old->at_ms + key_kept_ms < write->key.at_ms) {
-            (void)chp_map_remove(store->keys, key);
-        }
-    }
     if (chp_map_get(store->keys, mem__name_of(name, write->key.principal, write->key.key, 0, 0)) ==
         NULL) {
         struct mem_key *row = chp_arena_alloc(&store->rows->arena, sizeof *row);
@@ -298,6 +288,49 @@ static void write_reply(struct mem_store *store, const struct chp_reply_row *giv
     row->message_id = chp_arena_strdup(arena, given->message_id);
     row->body = chp_arena_bytes(arena, given->body);
     (void)chp_map_put(store->replies, chp_bytes(&row->number, sizeof row->number), row);
+}
+
+static void forget_keys(struct mem_store *store, uint64_t before_ms)
+{
+    const void *cursor = NULL;
+    struct chp_bytes key;
+    const struct mem_key *old;
+    size_t forgotten = 0;
+    while ((old = chp_map_next(store->keys, &cursor, &key)) != NULL) {
+        if (old->at_ms < before_ms && forgotten++ < CHP_FORGET_MAX) {
+            (void)chp_map_remove(store->keys, key);
+        }
+    }
+}
+
+static void forget_replies(struct mem_store *store, uint64_t before_ms)
+{
+    size_t count;
+    void **rows = mem__select(store->replies, NULL, NULL, mem__by_reply_number, &count);
+    size_t old = 0;
+    for (size_t i = 0; i < count && i < CHP_FORGET_MAX; i++) {
+        old = ((const struct chp_reply_row *)rows[i])->at_ms < before_ms ? i + 1 : old;
+    }
+    for (size_t i = 0; i < old; i++) {
+        const struct chp_reply_row *row = rows[i];
+        (void)chp_map_remove(store->replies, chp_bytes(&row->number, sizeof row->number));
+    }
+    free(rows);
+}
+
+static void forget_events(struct mem_store *store, uint64_t before_ms)
+{
+    size_t count;
+    void **rows = mem__select(store->events, mem__may_forget, store, mem__by_number, &count);
+    size_t old = 0;
+    for (size_t i = 0; i < count && i < CHP_FORGET_MAX; i++) {
+        old = ((const struct mem_event *)rows[i])->at_ms < before_ms ? i + 1 : old;
+    }
+    for (size_t i = 0; i < old; i++) {
+        const struct mem_event *row = rows[i];
+        (void)chp_map_remove(store->events, chp_bytes(&row->number, sizeof row->number));
+    }
+    free(rows);
 }
 
 static struct chp_peer_row *put_peer(struct mem_store *store, const char *site)
@@ -523,6 +556,11 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
         break;
     case CHP_WRITE_REPLIED:
         (void)chp_map_remove(store->replies, chp_bytes(&write->replied, sizeof write->replied));
+        break;
+    case CHP_WRITE_FORGET:
+        forget_keys(store, write->forget.keys_before_ms);
+        forget_replies(store, write->forget.keys_before_ms);
+        forget_events(store, write->forget.events_before_ms);
         break;
     case CHP_WRITE_PEER:
         (void)put_peer(store, write->peer.site); /* nothing reads the rest */

@@ -102,6 +102,11 @@ const struct pg_statement pg__load_statements[] = {
      " ORDER BY told.id"},
     {"load_vectors",
      "SELECT id, vector FROM cheops.resource WHERE id = ANY ($1::text[]) ORDER BY id"},
+    {"load_oldest",
+     "SELECT (SELECT min(at_ms) FROM cheops.idempotency_key),"
+     " (SELECT at_ms FROM cheops.reply ORDER BY number LIMIT 1),"
+     " (SELECT at_ms FROM cheops.event WHERE number <= (SELECT event_published FROM cheops.self)"
+     " AND number < (SELECT max(number) FROM cheops.event) ORDER BY number LIMIT 1)"},
     {"load_replies", "SELECT number, operation, reply_to, correlation_id, message_id, body, at_ms"
                      " FROM cheops.reply WHERE number > $1::bigint AND reply_to <> ALL ($3::text[])"
                      " ORDER BY number LIMIT $2::bigint"},
@@ -487,6 +492,21 @@ static void read_replies(struct chp_load *const *loads, const PGresult *result,
     }
 }
 
+static uint64_t get_oldest(const PGresult *result, int column)
+{
+    return PQgetisnull(result, 0, column) != 0 ? UINT64_MAX : pg__get_u64(result, 0, column);
+}
+
+static void read_oldest(struct chp_load *const *loads, const PGresult *result,
+                        struct chp_arena *arena)
+{
+    (void)arena;
+    loads[0]->found = true;
+    loads[0]->oldest.key_ms = get_oldest(result, 0);
+    loads[0]->oldest.reply_ms = get_oldest(result, 1);
+    loads[0]->oldest.event_ms = get_oldest(result, 2);
+}
+
 /* Where the parts of a batch's loads are collected while they are sent. */
 struct sender {
     struct pg_pipeline *pipeline;
@@ -662,6 +682,9 @@ static void send_load(struct sender *sender, struct chp_load *load)
         break;
     case CHP_LOAD_RANGE:
         send_range(sender, load);
+        break;
+    case CHP_LOAD_OLDEST:
+        send_part(sender, load, "load_oldest", NULL, 0, read_oldest);
         break;
     case CHP_LOAD_REPLIES:
         send_replies(sender, load);

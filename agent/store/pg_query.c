@@ -58,7 +58,8 @@ const struct pg_statement pg__query_statements[CHP_QUERY_COUNT] = {
     [CHP_QUERY_EVENTS] =
         {"query_events",
          "SELECT '{\"events\":[' || coalesce(string_agg(a.answer::text, ',' ORDER BY a.number), '')"
-         " || '],\"last\":' || coalesce(max(a.number), $1::bigint) || '}'"
+         " || '],\"last\":' || coalesce(max(a.number), $1::bigint) || ',\"oldest\":'"
+         " || (SELECT coalesce(min(number), 0) FROM cheops.event) || '}'"
          " FROM (SELECT number, answer FROM cheops.event_answer WHERE number > $1::bigint"
          " ORDER BY number LIMIT $2::bigint) a"},
     [CHP_QUERY_SITES] = {"query_sites",

@@ -21,11 +21,8 @@
 /* Every row of a site's past may be looked at. */
 enum { REINCARNATE_TIMEOUT_MS = 10 * 60 * 1000 };
 
-/* Idempotency keys are kept for 7 days (design 4.1); a statement forgets at most 1,000, so that
- * none is slow. */
-#define KEY_KEPT_MS    "604800000"
-#define FORGET_KEY_MAX "1000"
-
+#define FORGET_MAX "5000"
+static_assert(CHP_FORGET_MAX == 5000, "as in the statement");
 #define LISTENERS_MAX "16"
 static_assert(CHP_LISTENERS_MAX == 16, "as in the statement");
 
@@ -179,14 +176,9 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
                                     " FROM unnest($1::bigint[]) AS w (number)"
                                     " WHERE self.event_published < w.number"},
     [CHP_WRITE_KEY] = {"write_key",
-                       "WITH w AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], "
-                       "$4::uuid[], $5::bigint[])"
-                       " AS w (principal, key, hash, operation, at_ms)), forgotten AS ("
-                       "DELETE FROM cheops.idempotency_key WHERE ctid = ANY (ARRAY(SELECT old.ctid"
-                       " FROM cheops.idempotency_key old WHERE old.at_ms < (SELECT max(w.at_ms) "
-                       "FROM w) - " KEY_KEPT_MS " LIMIT " FORGET_KEY_MAX ")))"
                        "INSERT INTO cheops.idempotency_key (principal, key, hash, operation, "
-                       "at_ms) SELECT * FROM w"
+                       "at_ms) SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], "
+                       "$4::uuid[], $5::bigint[])"
                        " ON CONFLICT (principal, key) DO NOTHING"},
     [CHP_WRITE_LISTENER] =
         {"write_listener",
@@ -204,6 +196,23 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
     [CHP_WRITE_REPLIED] = {"write_replied",
                            "DELETE FROM cheops.reply USING unnest($1::bigint[]) AS w (number)"
                            " WHERE reply.number = w.number"},
+    /* Each table by an index, from its old end; a page of rows is looked at. */
+    [CHP_WRITE_FORGET] =
+        {"write_forget",
+         "WITH w AS (SELECT * FROM unnest($1::bigint[], $2::bigint[])"
+         " AS w (keys_before, events_before)), keys AS ("
+         "DELETE FROM cheops.idempotency_key WHERE ctid = ANY (ARRAY(SELECT old.ctid"
+         " FROM cheops.idempotency_key old WHERE old.at_ms < (SELECT keys_before FROM w)"
+         " ORDER BY old.at_ms LIMIT " FORGET_MAX "))), replies AS ("
+         "DELETE FROM cheops.reply WHERE number <= (SELECT max(page.number) FROM ("
+         "SELECT number, at_ms FROM cheops.reply ORDER BY number LIMIT " FORGET_MAX ") page"
+         " WHERE page.at_ms < (SELECT keys_before FROM w)))"
+         "DELETE FROM cheops.event WHERE number <= (SELECT max(page.number) FROM ("
+         "SELECT number, at_ms FROM cheops.event"
+         " WHERE number <= (SELECT event_published FROM cheops.self)"
+         " AND number < (SELECT max(number) FROM cheops.event)"
+         " ORDER BY number LIMIT " FORGET_MAX ") page"
+         " WHERE page.at_ms < (SELECT events_before FROM w))"},
     [CHP_WRITE_PEER] =
         {"write_peer",
          "INSERT INTO cheops.peer (site, up, since_ms, heard_ms, round_trip_us)"
@@ -429,6 +438,12 @@ static void add_replied(struct pg_columns *columns, const struct chp_write *writ
     pg__add_u64(columns, write->replied);
 }
 
+static void add_forget(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_u64(columns, write->forget.keys_before_ms);
+    pg__add_u64(columns, write->forget.events_before_ms);
+}
+
 static void add_peer(struct pg_columns *columns, const struct chp_write *write)
 {
     pg__add_text(columns, write->peer.site);
@@ -588,6 +603,7 @@ static const struct {
     [CHP_WRITE_LISTENER] = {add_listener, NULL, NULL},
     [CHP_WRITE_REPLY] = {add_reply, NULL, NULL},
     [CHP_WRITE_REPLIED] = {add_replied, NULL, NULL},
+    [CHP_WRITE_FORGET] = {add_forget, no_identity, NULL},
     [CHP_WRITE_PEER] = {add_peer, peer_identity, NULL},
     [CHP_WRITE_GAP] = {add_gap, gap_identity, NULL},
     [CHP_WRITE_REPORTED] = {add_reported, reported_identity, NULL},

@@ -16,6 +16,7 @@ import os
 import random
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -61,16 +62,26 @@ class Subscriber:
         if self.todo is not None:
             self.todo -= 1
 
+    @staticmethod
+    def page(url, secret):
+        request = urllib.request.Request(url, headers={"Authorization": "Basic " + secret})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["events"]
+
     def replay(self):
         """Reads everything behind the last number from the HTTP door."""
         url = urllib.parse.urlsplit(self.args.api)
         user_info, _, host = url.netloc.rpartition("@")
         secret = base64.b64encode(urllib.parse.unquote(user_info).encode()).decode()
         while not self.finished():
-            request = urllib.request.Request(f"{url.scheme}://{host}/v1/events?after={self.last}&limit=500",
-                                             headers={"Authorization": "Basic " + secret})
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                events = json.load(answer)["events"]
+            pages = f"{url.scheme}://{host}/v1/events?limit=500"
+            try:
+                events = self.page(f"{pages}&after={self.last}", secret)
+            except urllib.error.HTTPError as error:
+                if error.code != 410:
+                    raise
+                print(json.load(error)["error"], file=sys.stderr)  # they are lost to us: a program might look at all anew
+                events = self.page(pages, secret)
             if not events:
                 return
             for event in events:

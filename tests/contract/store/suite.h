@@ -33,6 +33,8 @@ extern const struct CMUnitTest suite_life_tests[];
 extern const size_t suite_life_test_count;
 extern const struct CMUnitTest suite_reply_tests[];
 extern const size_t suite_reply_test_count;
+extern const struct CMUnitTest suite_forget_tests[];
+extern const size_t suite_forget_test_count;
 
 /* Given by each runner: cmocka's setup and teardown of one test; *state is a struct suite. */
 int suite_setup(void **state);
@@ -72,6 +74,11 @@ struct chp_resource_row *suite_resource(struct commit *commit, const char *id,
                                         enum chp_level level);
 struct chp_execution_row *suite_execution(struct commit *commit, uint8_t operation,
                                           const char *site, uint32_t run, enum chp_state state);
+/* A key of alice's, whose hash says the operation. */
+void suite_key(struct commit *commit, const char *key, uint8_t operation, uint64_t at_ms);
+/* operation 0: the key is not there. */
+void suite_assert_key(struct suite *suite, const char *principal, const char *key,
+                      uint8_t operation);
 void suite_outbound(struct commit *commit, const char *site, enum chp_key key, uint64_t number,
                     uint8_t operation, const char *item);
 void suite_mark(struct commit *commit, enum chp_write_kind kind, const char *site, enum chp_key key,

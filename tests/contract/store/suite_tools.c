@@ -178,6 +178,32 @@ struct chp_execution_row *suite_execution(struct commit *commit, uint8_t operati
     return row;
 }
 
+void suite_key(struct commit *commit, const char *key, uint8_t operation, uint64_t at_ms)
+{
+    struct chp_write *write = chp_batch_write(&commit->batch, CHP_WRITE_KEY);
+    write->key.principal = "alice";
+    write->key.key = key;
+    write->key.hash = chp_sha256_of(&operation, 1);
+    write->key.operation = suite_uuid(operation);
+    write->key.at_ms = at_ms;
+}
+
+void suite_assert_key(struct suite *suite, const char *principal, const char *key,
+                      uint8_t operation)
+{
+    struct commit *commit;
+    struct chp_load asked = {.resource = "none", .principal = principal, .key = key};
+    struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_KEY, &asked);
+    assert_false(load->found);
+    assert_int_equal(load->resource_result.key_found, operation != 0);
+    if (operation != 0) {
+        struct chp_sha256 hash = chp_sha256_of(&operation, 1);
+        assert_memory_equal(&load->resource_result.key_hash, &hash, sizeof hash);
+        assert_int_equal(load->resource_result.key_operation.bytes[15], operation);
+    }
+    suite_release(commit);
+}
+
 void suite_outbound(struct commit *commit, const char *site, enum chp_key key, uint64_t number,
                     uint8_t operation, const char *item)
 {

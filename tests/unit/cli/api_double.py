@@ -206,7 +206,7 @@ class Api:
         past = [e for e in self.answers["/v1/events"][1]["events"] if e["number"] > after]
         if request.query.get("follow") != "true":
             page = past[:int(request.query["limit"])]
-            handler.send_json(200, {"events": page, "last": page[-1]["number"] if page else after})
+            handler.send_json(200, {"events": page, "last": page[-1]["number"] if page else after, "oldest": 1})
             return
         handler.begin_stream("text/event-stream")
         for event in past:

@@ -414,6 +414,7 @@ void cluster_start(struct cluster *cluster, int count, size_t resources_max, siz
         node->config.peers = node->peers;
         node->config.down_after_ms = 5000;
         node->config.max_skew_ms = 60000;
+        node->config.events_kept_ms = 3ULL * 24 * 3600 * 1000;
         node->config.resources_max = resources_max;
         node->config.pending_max = pending_max;
         node->open = chp_alloc(sizeof *node->open);

@@ -150,6 +150,19 @@ static void head_answers_like_get_without_a_body(void **state)
     expect(f, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 200, "{\"ok\":true}");
 }
 
+static void who_would_miss_forgotten_events_is_told(void **state)
+{
+    struct fixture *f = *state;
+    f->agent.answers[CHP_QUERY_EVENTS] =
+        "{\"events\": [{\"number\": 8}], \"last\": 8, \"oldest\": 8}";
+    expect(f, GET("/v1/events?after=6"), 410, "events up to 7 are forgotten");
+    expect(f, GET("/v1/events?after=0&follow=true"), 410, "go on after 7");
+    expect(f, GET("/v1/events?after=7"), 200, "\"last\": 8");
+    expect(f, GET("/v1/events"), 200, "\"last\": 8"); /* from the oldest on */
+    f->agent.answers[CHP_QUERY_EVENTS] = "{\"events\": [], \"last\": 0, \"oldest\": 0}";
+    expect(f, GET("/v1/events?after=0"), 200, "\"last\": 0");
+}
+
 static void queries_pass_the_stores_answer_on(void **state)
 {
     struct fixture *f = *state;
@@ -419,6 +432,7 @@ int main(void)
         TEST(the_unix_socket_knows_its_peer),
         TEST(unknown_paths_methods_and_parameters),
         TEST(head_answers_like_get_without_a_body),
+        TEST(who_would_miss_forgotten_events_is_told),
         TEST(queries_pass_the_stores_answer_on),
         TEST(sites_join_what_store_and_agent_know),
         TEST(doctor_scope_and_openapi),
