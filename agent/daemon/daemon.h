@@ -219,7 +219,8 @@ struct publisher *publisher__new(struct chp_agent *agent);
 void publisher__free(struct publisher *publisher);
 void publisher__reset(struct publisher *publisher);
 void publisher__started(struct publisher *publisher, uint64_t published, uint64_t last);
-void publisher__event(struct publisher *publisher, uint64_t number);
+/* A CHP_WRITE_EVENT that has committed. */
+void publisher__event(struct publisher *publisher, const struct chp_write *write);
 void publisher__loaded(struct publisher *publisher, const struct chp_load *load);
 void publisher__pump(struct publisher *publisher);
 bool publisher__settled(struct publisher *publisher, uint64_t token, enum chp_outcome outcome);

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /*
- * Events to those who follow them (design section 3). They are rows first; this reads them back in
- * order, tells the watchers of this agent, and publishes them to cheops.events.<S>, each at least
- * once: what the broker has confirmed is noted in the database, and published again from there
- * after a restart.
+ * Events to those who follow them (design section 3). They are rows first; when their batch has
+ * committed they are told to the watchers of this agent and published to cheops.events.<S>, each at
+ * least once: what the broker has confirmed is noted in the database, and published again from
+ * there after a restart.
+ *
+ * An event goes from memory while nothing before it waits; whoever is behind (the broker was away,
+ * or is slow) is served from the database, in order. So memory does not grow with what waits, and
+ * nothing is read back that was just written.
  */
 #include "daemon/daemon.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { PAGE = 256, UNCONFIRMED_MAX = 1024 };
+enum { PAGE = 256, UNCONFIRMED_MAX = 2048 };
 
 struct publisher {
     struct chp_agent *agent;
@@ -51,11 +56,6 @@ void publisher__started(struct publisher *publisher, uint64_t published, uint64_
         publisher->told = published;
     }
     publisher->last = last;
-}
-
-void publisher__event(struct publisher *publisher, uint64_t number)
-{
-    publisher->last = number;
 }
 
 static bool may_publish(const struct publisher *publisher)
@@ -103,6 +103,19 @@ static void publish(struct publisher *publisher, const struct chp_event_row *row
     }
 }
 
+/* Tells and publishes an event that is committed, to whom it is the next. first: of what was read,
+ * so that none before it is left to tell. */
+static void take(struct publisher *publisher, const struct chp_event_row *row, bool first)
+{
+    if (row->number == publisher->told + 1 || (first && row->number > publisher->told)) {
+        publisher->told = row->number;
+        watchers__event(publisher->agent->watchers, row->number, row->kind, row->json);
+    }
+    if (row->number == publisher->sent + 1 && may_publish(publisher)) {
+        publish(publisher, row);
+    }
+}
+
 void publisher__loaded(struct publisher *publisher, const struct chp_load *load)
 {
     if (!publisher->loading) {
@@ -114,13 +127,64 @@ void publisher__loaded(struct publisher *publisher, const struct chp_load *load)
         if (row->number > publisher->last) {
             publisher->last = row->number;
         }
-        if (row->number == publisher->told + 1 || (i == 0 && row->number > publisher->told)) {
-            publisher->told = row->number;
-            watchers__event(publisher->agent->watchers, row->number, row->kind, row->json);
-        }
-        if (row->number == publisher->sent + 1 && may_publish(publisher)) {
-            publish(publisher, row);
-        }
+        take(publisher, row, i == 0);
+    }
+}
+
+static void add_field(struct chp_buf *json, const char *name, const char *value)
+{
+    chp_buf_printf(json, ",\"%s\":", name);
+    if (value == NULL) {
+        chp_buf_add_text(json, "null");
+        return;
+    }
+    json_t *text = json_string(value);
+    char *quoted = text == NULL ? NULL : json_dumps(text, JSON_ENCODE_ANY);
+    chp_buf_add_text(json, quoted == NULL ? "null" : quoted);
+    free(quoted);
+    json_decref(text);
+}
+
+/* As the view event_answer has it: schema/002_answers.sql. */
+static void event_json(const struct chp_write *write, struct chp_buf *json)
+{
+    char at[32];
+    char operation[CHP_UUID_TEXT_BYTES];
+    time_t seconds = (time_t)(write->event.at_ms / 1000);
+    struct tm utc;
+    CHP_ASSERT(gmtime_r(&seconds, &utc) != NULL);
+    size_t len = strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%S", &utc);
+    CHP_ASSERT(len > 0);
+    (void)snprintf(at + len, sizeof at - len, ".%03uZ", (unsigned)(write->event.at_ms % 1000));
+    chp_buf_printf(json, "{\"number\":%llu", (unsigned long long)write->event.number);
+    add_field(json, "at", at);
+    add_field(json, "kind", write->event.kind);
+    add_field(json, "site", write->event.site);
+    add_field(json, "resource", write->event.resource);
+    if (write->event.operation != NULL) {
+        chp_uuid_format(write->event.operation, operation);
+    }
+    add_field(json, "operation", write->event.operation == NULL ? NULL : operation);
+    chp_buf_add_text(json, ",\"data\":");
+    chp_buf_add_text(json, write->event.data);
+    chp_buf_add_byte(json, '}');
+}
+
+void publisher__event(struct publisher *publisher, const struct chp_write *write)
+{
+    CHP_ASSERT(write->kind == CHP_WRITE_EVENT);
+    uint64_t number = write->event.number;
+    publisher->last = number;
+    if (publisher->started && !publisher->loading &&
+        (number == publisher->told + 1 || number == publisher->sent + 1)) {
+        struct chp_buf json = {0};
+        event_json(write, &json);
+        struct chp_event_row row = {.number = number,
+                                    .at_ms = write->event.at_ms,
+                                    .kind = write->event.kind,
+                                    .json = chp_buf_text(&json)};
+        take(publisher, &row, false);
+        chp_buf_deinit(&json);
     }
 }
 

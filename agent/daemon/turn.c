@@ -77,7 +77,8 @@ static void act_peer(struct chp_agent *agent, const struct chp_after *after)
     (void)agent;
 }
 
-static void act(struct chp_agent *agent, const struct chp_after *after)
+static void act(struct chp_agent *agent, const struct chp_effects *effects,
+                const struct chp_after *after)
 {
     switch (after->kind) {
     case CHP_AFTER_REPLY:
@@ -131,7 +132,7 @@ static void act(struct chp_agent *agent, const struct chp_after *after)
         break;
     case CHP_AFTER_EVENT:
         chp_boundary("agent.event");
-        publisher__event(agent->publisher, after->event.number);
+        publisher__event(agent->publisher, &effects->batch.writes[after->event.write]);
         break;
     case CHP_AFTER_MARK:
     case CHP_AFTER_RESEND:
@@ -176,7 +177,7 @@ static void act_all(struct chp_agent *agent, struct chp_effects *effects)
             strcmp(write->execution.ack.site, agent->config->agent.site) == 0;
     }
     for (size_t i = 0; i < effects->after_count; i++) {
-        act(agent, &effects->after[i]);
+        act(agent, effects, &effects->after[i]);
     }
     chp_boundary("agent.acted");
     for (size_t i = 0; i < effects->batch.load_count; i++) {

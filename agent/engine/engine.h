@@ -201,6 +201,7 @@ struct chp_after {
         const struct chp_reply_row *tell;
         struct {
             uint64_t number;
+            size_t write; /* its place in batch.writes */
         } event;
         struct {
             const char *site;

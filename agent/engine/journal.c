@@ -55,5 +55,7 @@ void journal__add(struct chp_engine *engine, const struct journal_entry *entry,
         *operation = *entry->operation;
         write->event.operation = operation;
     }
-    chp_effects_after(effects, CHP_AFTER_EVENT)->event.number = engine->event_last;
+    struct chp_after *after = chp_effects_after(effects, CHP_AFTER_EVENT);
+    after->event.number = engine->event_last;
+    after->event.write = effects->batch.write_count - 1;
 }
