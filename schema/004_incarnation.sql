@@ -23,46 +23,43 @@ CREATE TABLE cheops.lost (
     CHECK (last >= first)
 );
 
+-- A new life numbers what waits anew in one statement: that a number is there once is checked at its end.
+ALTER TABLE cheops.outbound DROP CONSTRAINT outbound_pkey, ADD PRIMARY KEY (site, key, number) DEFERRABLE;
+
 -- A new life: what waits gets numbers from 1 in the streams of the new incarnation.
 CREATE FUNCTION cheops.reincarnate(new_site text, new_incarnation bigint, new_database text) RETURNS void
 LANGUAGE sql AS $$
-    -- The old numbers leave the way free, in their order: no stream comes near 2^62.
-    UPDATE cheops.outbound SET number = number + (1::bigint << 62);
     -- What waits twice (it was asked for again) need not.
     DELETE FROM cheops.outbound again USING cheops.outbound b
     WHERE again.key = 'operation' AND b.key = 'operation' AND b.site = again.site AND b.operation = again.operation
         AND b.number < again.number;
 
-    -- First the operations of this origin that a site has not answered, whether it got them in the last life or not.
-    -- What that life's marks made of a state is written down: they say nothing about the new numbers.
-    WITH again AS MATERIALIZED (
-        SELECT e.operation, e.site, row_number() OVER (PARTITION BY e.site ORDER BY o.arrival) AS number
+    -- First the operations of this origin that a site has not answered, whether it got them in the last life or not; then
+    -- what else waits. What the last life's marks made of a state is written down: they say nothing about new numbers.
+    WITH unanswered AS (
+        SELECT e.site, 'operation'::text COLLATE "C" AS key, e.operation, o.arrival, e.ctid AS execution
         FROM cheops.execution e JOIN cheops.operation o ON o.id = e.operation
         WHERE NOT e.own AND NOT e.final AND o.origin = new_site
+    ), waits AS MATERIALIZED (
+        SELECT site, key, operation, unanswered.execution, b.ctid AS outbound,
+            row_number() OVER (PARTITION BY site, key ORDER BY unanswered.arrival, b.number) AS number
+        FROM unanswered FULL JOIN cheops.outbound b USING (site, key, operation)
     ), marks AS (
         SELECT s.site, s.mark FROM cheops.stream s JOIN cheops.self ON self.incarnation = s.incarnation
         WHERE s.key = 'operation' AND s.direction = 'out'
     ), numbered AS (
-        UPDATE cheops.execution e SET number = again.number, state = CASE WHEN e.state = 'queued' AND e.number > 0
+        UPDATE cheops.execution e SET number = waits.number, state = CASE WHEN e.state = 'queued' AND e.number > 0
             AND e.number <= (SELECT mark FROM marks WHERE marks.site = e.site) THEN 'delivered' ELSE e.state END
-        FROM again WHERE e.operation = again.operation AND e.site = again.site
+        FROM waits WHERE e.ctid = waits.execution
     ), moved AS (
-        UPDATE cheops.outbound b SET number = again.number
-        FROM again WHERE b.key = 'operation' AND b.site = again.site AND b.operation = again.operation
-        RETURNING b.site, b.operation
+        UPDATE cheops.outbound b SET number = waits.number FROM waits WHERE b.ctid = waits.outbound
+    ), streams AS (
+        INSERT INTO cheops.stream (site, key, direction, incarnation, mark, last)
+        SELECT site, key, 'out', new_incarnation, 0, max(number) FROM waits GROUP BY site, key
     )
     INSERT INTO cheops.outbound (site, key, number, operation)
-    SELECT again.site, 'operation', again.number, again.operation
-    FROM again LEFT JOIN moved USING (site, operation) WHERE moved.operation IS NULL;
+    SELECT site, key, number, operation FROM waits WHERE outbound IS NULL;
 
-    -- Then what else waits.
-    UPDATE cheops.outbound b SET number = again.number
-    FROM (SELECT site, key, number AS old, row_number() OVER (PARTITION BY site, key ORDER BY number) AS number
-        FROM cheops.outbound) again
-    WHERE b.number > 1::bigint << 62 AND b.site = again.site AND b.key = again.key AND b.number = again.old;
-
-    INSERT INTO cheops.stream (site, key, direction, incarnation, mark, last)
-    SELECT site, key, 'out', new_incarnation, 0, max(number) FROM cheops.outbound GROUP BY site, key;
     INSERT INTO cheops.self (site, incarnation, database) VALUES (new_site, new_incarnation, new_database)
     ON CONFLICT (one) DO UPDATE
         SET site = excluded.site, incarnation = excluded.incarnation, database = excluded.database;
