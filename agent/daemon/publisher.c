@@ -103,17 +103,24 @@ static void publish(struct publisher *publisher, const struct chp_event_row *row
     }
 }
 
-/* Tells and publishes an event that is committed, to whom it is the next. first: of what was read,
- * so that none before it is left to tell. */
-static void take(struct publisher *publisher, const struct chp_event_row *row, bool first)
+/* Tells and publishes an event that is committed, to whom it is the next: there is none between
+ * before and it. Numbers have a gap where the database went back in time. */
+static void take(struct publisher *publisher, const struct chp_event_row *row, uint64_t before)
 {
-    if (row->number == publisher->told + 1 || (first && row->number > publisher->told)) {
+    if (before <= publisher->told && publisher->told < row->number) {
         publisher->told = row->number;
         watchers__event(publisher->agent->watchers, row->number, row->kind, row->json);
     }
-    if (row->number == publisher->sent + 1 && may_publish(publisher)) {
-        publish(publisher, row);
+    if (before > publisher->sent || publisher->sent >= row->number || !may_publish(publisher)) {
+        return;
     }
+    if (row->number > publisher->sent + 1) {
+        if (publisher->confirmed < publisher->sent) {
+            return; /* read again when what is before the gap is confirmed */
+        }
+        publisher->sent = publisher->confirmed = row->number - 1;
+    }
+    publish(publisher, row);
 }
 
 void publisher__loaded(struct publisher *publisher, const struct chp_load *load)
@@ -127,7 +134,7 @@ void publisher__loaded(struct publisher *publisher, const struct chp_load *load)
         if (row->number > publisher->last) {
             publisher->last = row->number;
         }
-        take(publisher, row, i == 0);
+        take(publisher, row, i == 0 ? load->after : load->events.rows[i - 1].number);
     }
 }
 
@@ -183,7 +190,7 @@ void publisher__event(struct publisher *publisher, const struct chp_write *write
                                     .at_ms = write->event.at_ms,
                                     .kind = write->event.kind,
                                     .json = chp_buf_text(&json)};
-        take(publisher, &row, false);
+        take(publisher, &row, number - 1);
         chp_buf_deinit(&json);
     }
 }

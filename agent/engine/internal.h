@@ -187,6 +187,8 @@ struct tracked {
     struct chp_list lru; /* in engine.tracked_lru */
     struct chp_arena arena;
     struct chp_uuid id;
+    uint64_t incarnation; /* of its dot, as is n */
+    uint64_t n;
     const char *resource;
     struct member_progress *members;
     size_t member_count;

@@ -55,6 +55,8 @@ struct tracked *tracked__add(struct chp_engine *engine, const struct chp_operati
     struct tracked *tracked = chp_alloc(sizeof *tracked);
     struct chp_arena *arena = &tracked->arena;
     tracked->id = operation->id;
+    tracked->incarnation = operation->dot.incarnation;
+    tracked->n = operation->dot.n;
     tracked->resource = chp_arena_strdup(arena, operation->resource);
     tracked->entered_ms = operation->entered_ms;
     for (size_t i = 0; i < listener_count; i++) {
@@ -206,12 +208,33 @@ static void complete(struct chp_engine *engine, struct tracked *tracked, const s
     tell(engine, tracked, notice, now, effects);
 }
 
+/* The database of site went back in time: how its execution ended is known here. */
+static void remind(struct chp_engine *engine, const struct tracked *tracked, const char *site,
+                   struct chp_effects *effects)
+{
+    struct peer *peer = engine__peer(engine, site);
+    if (peer == NULL) {
+        return;
+    }
+    struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_RANGE);
+    load->resource = chp_arena_strdup(&effects->batch.arena, tracked->resource);
+    load->range = (struct chp_range){.origin = engine->config.site,
+                                     .incarnation = tracked->incarnation,
+                                     .first = tracked->n,
+                                     .last = tracked->n};
+    load->site = peer->site;
+    load->limit = 1;
+}
+
 void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const struct chp_ack *ack,
                      const struct chp_now *now, struct chp_effects *effects)
 {
     struct member_progress *member = member_of(tracked, ack->site);
     if (member == NULL || ack->run < member->run ||
         (ack->run == member->run && chp_state_final(member->state))) {
+        if (member != NULL && ack->state == CHP_STATE_IN_DOUBT && chp_state_final(member->state)) {
+            remind(engine, tracked, ack->site, effects);
+        }
         return; /* a repetition, or older than what is known */
     }
     bool revised = chp_state_final(member->state);
