@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 4096 };
+/* Chunks grow with the arena: thousands of small ones live at a time, and a batch takes megabytes.
+ */
+enum { CHUNK_MIN_BYTES = 512, CHUNK_MAX_BYTES = 65536 };
 
 struct chp_arena_chunk {
     struct chp_arena_chunk *next;
@@ -34,11 +36,14 @@ void *chp_arena_alloc(struct chp_arena *arena, size_t size)
     size_t need = (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
     struct chp_arena_chunk *chunk = arena->chunks;
     if (chunk == NULL || chunk->cap - chunk->used < need) {
-        size_t cap = need > CHUNK_BYTES ? need : CHUNK_BYTES;
+        size_t usual = arena->bytes < CHUNK_MIN_BYTES   ? CHUNK_MIN_BYTES
+                       : arena->bytes > CHUNK_MAX_BYTES ? CHUNK_MAX_BYTES
+                                                        : arena->bytes;
+        size_t cap = need > usual ? need : usual;
         chunk = chp_alloc(sizeof *chunk + cap);
         chunk->cap = cap;
         /* A chunk of one big object goes behind the current one, which still has room. */
-        if (need > CHUNK_BYTES && arena->chunks != NULL) {
+        if (need > usual && arena->chunks != NULL) {
             chunk->next = arena->chunks->next;
             arena->chunks->next = chunk;
         } else {

@@ -253,6 +253,7 @@ static void end_doubt(struct chp_engine *engine, const struct arrival *arrival,
     }
     told.incarnation = engine->incarnation;
     told.run = told.run < pending->run ? pending->run : told.run;
+    engine->resolved++;
     engine__note_order(engine, resource, operation, &told);
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
     write->execution.ack = told;

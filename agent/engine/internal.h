@@ -228,7 +228,7 @@ struct chp_engine {
     uint64_t forget_us;       /* not before */
     uint64_t steady_since_us; /* the trusted clock has not jumped; 0 not known yet */
     uint64_t clock_ahead_ms;  /* of the monotonic one, at the last tick */
-    uint64_t resolved;        /* executions in doubt that were resolved since the start */
+    uint64_t resolved;        /* executions whose doubt has ended since the start */
     struct peer *peers;
     struct chp_map *resources;
     struct chp_list lru;

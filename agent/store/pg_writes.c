@@ -108,7 +108,7 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
          "number,"
          " updated_ms, elapsed_ms)"
          " SELECT w.operation, w.site, w.resource,"
-         " EXISTS (SELECT FROM cheops.self WHERE self.site = w.site), w.incarnation, w.run, "
+         " coalesce(w.site = (SELECT site FROM cheops.self), false), w.incarnation, w.run, "
          "w.state,"
          " w.exit_code, w.reason, w.output, w.output_raw, w.output_cut, w.unverified, w.started_ms,"
          " w.duration_ms, w.number, w.updated_ms, w.elapsed_ms"

@@ -213,7 +213,7 @@ broker_start() { # SITE
         RABBITMQ_PLUGINS_DIR="$demo/plugins" RABBITMQ_CONFIG_FILE="$config/rabbitmq.conf" \
         RABBITMQ_ENABLED_PLUGINS_FILE="$config/enabled_plugins" \
         RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_MNESIA_BASE="$home/mnesia" RABBITMQ_LOG_BASE="$home/log" \
-        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 1:1 +A 8 -kernel inet_dist_use_interface {127,0,0,1}" \
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 1:1 +A 8 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}" \
         /usr/lib/rabbitmq/bin/rabbitmq-server
     part_wait "$site" broker 120
 }

@@ -160,7 +160,8 @@ class Audit:
 
     def check_leaks(self, dead_letters):
         for site in SITES:
-            counts = self.bed.sql(site, "SELECT count(*) FROM cheops.stream WHERE mark <> last AND direction = 'out'")[0][0]
+            counts = self.bed.sql(site, "SELECT count(*) FROM cheops.stream WHERE mark <> last AND direction = 'out'"
+                                   " AND incarnation = (SELECT incarnation FROM cheops.self)")[0][0]
             assert counts == 0, f"{site}: {counts} streams whose marks did not come back"
             until(lambda site=site: not runners(self.bed, site), 20, f"{site}: runners that do not end")
             until(lambda site=site: not leftovers(self.bed, site), 20, f"{site}: files left behind: {leftovers(self.bed, site)[:5]}")

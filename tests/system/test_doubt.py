@@ -121,7 +121,7 @@ def test_many_at_once(broken, rid, shared):
 
 
 def test_wrong_uses_are_refused(broken, rid, shared):
-    operation = broken.run_ok(rid, "true").lines()[0]["operation"]
+    operation = broken.run_ok(rid, "true").lines[0]["operation"]
     unknown = "0192f000-0000-7000-8000-000000000001"
 
     def post(site, path, body):
