@@ -252,15 +252,28 @@ def purged_while_cut(bed, load, rng):
     bed.demo("heal")
 
 
+def queue_exists(bed, site, queue):
+    try:
+        with administrator(bed, site) as channel:
+            channel.queue_declare(queue, passive=True)
+        return True
+    except pika.exceptions.ChannelClosedByBroker:
+        return False
+
+
 @fault(short=True, dead_letters=True)
 def queues_deleted(bed, load, rng):
+    deleted = []
     for _ in range(2):
         site = rng.choice(SITES)
         for queue in (rng.choice(inboxes(site)), rng.choice(lanes(site))):
             with administrator(bed, site) as channel:
                 channel.queue_delete(queue)
+            deleted.append((site, queue))
             time.sleep(rng.uniform(0.5, 2))
     load.wait(3)
+    for site, queue in deleted:  # agents look after their queues about every minute
+        wait_until(lambda site=site, queue=queue: queue_exists(bed, site, queue), 100, f"{queue} is there again")
 
 
 @fault(dead_letters=True)
