@@ -67,6 +67,11 @@ enum {
     CHP_SHOWS_MAX = 256,    /* reading commands asked for here, and running here */
     CHP_RESOLVES_MAX = 256, /* executions in doubt being resolved, here and at other sites */
     CHP_FETCHES_MAX = 16,   /* blobs being fetched: each has a file open and a window on its way */
+
+    /* Items of one site, of kinds that only a later version knows, that wait for the upgrade:
+     * enough for the traffic of a day between upgrades, little enough not to fill a site's disk. */
+    CHP_UNDECODED_MAX = 10000,
+    CHP_UNDECODED_MAX_BYTES = 64 * 1024 * 1024,
 };
 
 static_assert(CHP_PAST_MAX_BYTES + CHP_MESSAGE_CLOSE_BYTES < CHP_MESSAGE_MAX_BYTES,

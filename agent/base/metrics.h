@@ -22,6 +22,8 @@
     X(dead_letters_total, counter, "Messages and items that could not be processed")               \
     X(replies_total, counter, "Replies that queues of AMQP clients have taken")                    \
     X(replies_unroutable_total, counter, "Replies dropped since the client's queue is gone")       \
+    X(items_unknown_total, counter,                                                                \
+      "Items of kinds that only a later version knows: kept if they are numbered")                 \
     X(store_batches_total, counter, "Transactions committed")                                      \
     X(store_failures_total, counter, "Transactions that failed or whose outcome is unknown")       \
     X(store_up, gauge, "1 while the database answers")                                             \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 #include "cli/table.h"
+#include "cli/text.h"
 
 static const char *mark_of(struct cli *cli, const json_t *site, const char *direction,
                            const char *key)
@@ -72,6 +73,14 @@ int cli__cmd_site_list(struct cli *cli)
             cli__table_add(&table, cli__text(site, "software"));
         }
         cli__table_print(&table);
+        json_array_foreach(sites, i, site)
+        {
+            const char *problem = cli__text(site, "problem");
+            if (problem != NULL) {
+                (void)printf("%s %s\n", cli__clean(cli, cli__text(site, "site")),
+                             cli__clean(cli, problem));
+            }
+        }
         print_streams(cli, sites);
     }
     json_decref(list);

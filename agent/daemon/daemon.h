@@ -167,8 +167,10 @@ void inbound__answer(struct inbound_messages *inbound, uint64_t delivery, const 
                      const char *correlation_id, struct chp_bytes body);
 /* Forgets everything, unsettled: the broker has it, or gets it back. No engine has started. */
 void inbound__drop_all(struct inbound_messages *inbound);
-/* A new engine has started: gives it what was not settled. */
+/* A new engine has started: gives it what was not settled, and what was kept undecoded. */
 void inbound__offer_all(struct inbound_messages *inbound);
+/* A page of what was kept. */
+void inbound__stored(struct inbound_messages *inbound, const struct chp_load *load);
 /* Dead letters and answers. Returns whether token was one. */
 bool inbound__settled(struct inbound_messages *inbound, uint64_t token, enum chp_outcome outcome);
 /* The broker is back or has room: publishes dead letters and answers that wait. */
@@ -271,6 +273,8 @@ void resolves__on_resolved(struct resolves *resolves, const char *from,
 
 /* agent_port.c, report.c */
 extern const struct chp_agent_vtable agent_port__vtable;
+/* What is to be said of the wire versions of a site, "" when all is well. */
+void report__version_problem(const struct chp_peer_view *view, char *text, size_t size);
 json_t *report__sites(struct chp_agent *agent);
 json_t *report__scope(struct chp_agent *agent, const char *text, struct chp_error *error);
 int report__ready(struct chp_agent *agent, struct chp_error *error);

@@ -8,6 +8,7 @@
 #include "daemon/daemon.h"
 
 #include "store/pg_store.h"
+#include "wire/version.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,28 @@ static void check_links(struct chp_agent *agent, const struct chp_doctor_facts *
     }
 }
 
+/* One check of all sites: the first that is a problem is told. */
+static void check_versions(struct chp_agent *agent, json_t *checks)
+{
+    struct chp_peer_view view;
+    char detail[DETAIL_BYTES];
+    char problem[256] = "";
+    for (size_t i = 0; problem[0] == 0 && agent->engine != NULL; i++) {
+        if (!chp_engine_peer(agent->engine, i, &view)) {
+            break;
+        }
+        report__version_problem(&view, problem, sizeof problem);
+    }
+    (void)snprintf(detail, sizeof detail, "this site speaks wire versions %d to %d",
+                   CHP_WIRE_VERSION_MIN, CHP_WIRE_VERSION);
+    if (problem[0] != 0) {
+        (void)snprintf(detail, sizeof detail, "%s %s", view.site, problem);
+    }
+    add_check(checks, "versions", problem[0] == 0, detail,
+              "install the later release of cheops-agent there and restart it: what waits goes on "
+              "by itself");
+}
+
 static void check_clock(struct chp_agent *agent, json_t *checks)
 {
     struct chp_now now = turn__now();
@@ -299,6 +322,7 @@ json_t *doctor__check(struct chp_agent *agent, const struct chp_doctor_facts *fa
     check_broker(agent, checks);
     check_store(agent, checks);
     check_links(agent, facts, checks);
+    check_versions(agent, checks);
     check_hands(agent, checks);
     check_doubt(agent, checks);
     check_dead(facts, checks);

@@ -64,8 +64,9 @@ static void put_line(char *line, const char *text)
 {
     size_t len = strlen(text);
     CHP_ASSERT(len < LINE_BYTES);
-    memset(line, ' ', LINE_BYTES);
-    memcpy(line, text, len);
+    for (size_t i = 0; i < LINE_BYTES - 1; i++) {
+        line[i] = i < len ? text[i] : ' ';
+    }
     line[LINE_BYTES - 1] = '\n';
 }
 

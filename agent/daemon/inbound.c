@@ -14,6 +14,10 @@
  * section 3). Nothing is ever requeued: a poison message would come back for ever. An item does
  * come again, since members that compare what they hold give each other what the other lacks: it is
  * one letter, not one for each time.
+ *
+ * Items that were kept undecoded because an earlier version did not know their kind are read back
+ * when the engine has started, a page at a time, and go the same way; such a "message" came from
+ * the store, not from a queue.
  */
 #include "daemon/daemon.h"
 
@@ -21,7 +25,11 @@
 #include <string.h>
 
 enum { DEAD_ITEMS_MAX = 1024 /* remembered */ };
-enum { LETTER_RETRY_FIRST_MS = 500, LETTER_RETRY_MAX_MS = 30 * 1000 };
+enum {
+    LETTER_RETRY_FIRST_MS = 500,
+    LETTER_RETRY_MAX_MS = 30 * 1000,
+    STORED_PAGE = 32, /* items of up to CHP_PAST_MAX_BYTES in memory */
+};
 
 struct message;
 
@@ -31,7 +39,9 @@ struct inbound_item {
     struct chp_bytes bytes;
     struct chp_item item;
     bool readable;
+    bool unknown; /* of a kind that this version does not know */
     bool settled;
+    uint64_t stored; /* chp_undecoded_row.arrival; 0: it came with a message */
     uint64_t number;
 };
 
@@ -40,6 +50,7 @@ struct message {
     struct chp_arena arena;
     enum chp_key inbox;
     uint64_t tag;
+    bool stored; /* from the store: has no tag */
     struct chp_message decoded;
     struct inbound_item *items;
     size_t item_count;
@@ -74,6 +85,9 @@ struct inbound_messages {
     struct chp_sha256 dead_items[DEAD_ITEMS_MAX]; /* a ring */
     size_t dead_item_count;                       /* ever */
     uint64_t last_handle;
+    size_t stored_left; /* of the page of stored items */
+    uint64_t stored_after;
+    bool stored_more; /* there may be another page */
 };
 
 static const char *const inbox_queues[CHP_KEY_COUNT] = {
@@ -148,6 +162,8 @@ void inbound__drop_all(struct inbound_messages *inbound)
     {
         free_message(inbound, CHP_CONTAINER(link, struct message, link));
     }
+    inbound->stored_left = 0;
+    inbound->stored_more = false;
 }
 
 void inbound__free(struct inbound_messages *inbound)
@@ -157,12 +173,36 @@ void inbound__free(struct inbound_messages *inbound)
     free(inbound);
 }
 
+static void load_stored(struct inbound_messages *inbound)
+{
+    struct chp_agent *agent = inbound->agent;
+    struct chp_load *load = chp_batch_load(&agent->open->batch, CHP_LOAD_UNDECODED);
+    load->after = inbound->stored_after;
+    load->limit = STORED_PAGE;
+    turn__arm(agent);
+}
+
+static void stored_done(struct inbound_messages *inbound)
+{
+    CHP_ASSERT(inbound->stored_left > 0);
+    if (--inbound->stored_left == 0 && inbound->stored_more) {
+        load_stored(inbound);
+    }
+}
+
 static void done(struct inbound_messages *inbound, struct message *message)
 {
     CHP_ASSERT(message->waiting > 0);
-    if (--message->waiting == 0) {
+    if (--message->waiting > 0) {
+        return;
+    }
+    bool stored = message->stored;
+    if (!stored) {
         chp_broker_ack(inbound->agent->broker, message->tag);
-        free_message(inbound, message);
+    }
+    free_message(inbound, message);
+    if (stored) {
+        stored_done(inbound);
     }
 }
 
@@ -378,13 +418,92 @@ static void dispatch(struct inbound_messages *inbound, struct inbound_item *item
                  .number = item->number,
                  .delivery = item->handle,
                  .item = item->readable ? &item->item : NULL,
-                 .bytes = item->bytes},
+                 .bytes = item->bytes,
+                 .unknown = item->unknown,
+                 .stored = item->stored},
     };
     turn__step(agent, &event);
 }
 
+/* What an engine that is gone has not settled is read again. */
+static void restart_stored(struct inbound_messages *inbound)
+{
+    inbound->stored_more = false;
+    CHP_LIST_FOREACH_SAFE(&inbound->messages, link, following)
+    {
+        struct message *message = CHP_CONTAINER(link, struct message, link);
+        if (message->stored) {
+            inbound__settle(inbound, message->items[0].handle);
+        }
+    }
+    inbound->stored_after = 0;
+    inbound->stored_more = true;
+    if (inbound->stored_left == 0) {
+        load_stored(inbound);
+    } /* else when the dead letters of the last page are confirmed */
+}
+
+static bool is_peer(const struct chp_agent *agent, const char *site)
+{
+    for (size_t i = 0; i < agent->engine_config.peer_count; i++) {
+        if (strcmp(agent->engine_config.peers[i].site, site) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Makes a message of one stored item; those that are still unknown, or of a site that is not
+ * configured now, stay where they are. */
+static void take_stored(struct inbound_messages *inbound, const struct chp_undecoded_row *row)
+{
+    struct chp_agent *agent = inbound->agent;
+    struct message *message = chp_alloc(sizeof *message);
+    struct chp_arena *arena = &message->arena;
+    struct chp_error error = {0};
+    chp_list_append(&inbound->messages, &message->link);
+    message->stored = true;
+    message->inbox = row->key;
+    message->waiting = 1;
+    message->decoded.header.from = chp_arena_strdup(arena, row->site);
+    message->decoded.header.incarnation = row->incarnation;
+    message->decoded.header.key = row->key;
+    message->items = chp_arena_calloc(arena, 1, sizeof *message->items);
+    message->item_count = 1;
+    inbound->stored_left++;
+    struct inbound_item *item = &message->items[0];
+    item->message = message;
+    item->handle = ++inbound->last_handle;
+    item->bytes = chp_arena_bytes(arena, row->item);
+    item->number = row->number;
+    item->stored = row->arrival;
+    (void)chp_map_put(inbound->items, handle_key(&item->handle), item);
+    int code = chp_item_decode(item->bytes, arena, &item->item, &error);
+    if (code == CHP_EVERSION || !is_peer(agent, row->site)) {
+        inbound__settle(inbound, item->handle);
+        return;
+    }
+    item->readable = code == 0;
+    if (!item->readable) {
+        dead(inbound, message, error.text, item->bytes, NULL);
+    }
+    dispatch(inbound, item);
+}
+
+void inbound__stored(struct inbound_messages *inbound, const struct chp_load *load)
+{
+    inbound->stored_more = load->undecoded.count == load->limit;
+    inbound->stored_left++; /* not to ask for the next page while this one is walked */
+    for (size_t i = 0; i < load->undecoded.count; i++) {
+        inbound->stored_after = load->undecoded.rows[i].arrival;
+        take_stored(inbound, &load->undecoded.rows[i]);
+    }
+    stored_done(inbound);
+}
+
 void inbound__offer_all(struct inbound_messages *inbound)
 {
+    restart_stored(inbound);
     CHP_LIST_FOREACH_SAFE(&inbound->messages, link, following)
     {
         struct message *message = CHP_CONTAINER(link, struct message, link);
@@ -428,13 +547,24 @@ static int check_header(struct chp_agent *agent, enum chp_key inbox,
     if (header->key != inbox) {
         return chp_error_set(error, CHP_EREFUSED, "its header says %s", chp_key_name(header->key));
     }
-    for (size_t i = 0; i < agent->engine_config.peer_count; i++) {
-        if (strcmp(agent->engine_config.peers[i].site, header->from) == 0) {
-            return 0;
-        }
+    if (is_peer(agent, header->from)) {
+        return 0;
     }
     return chp_error_set(error, CHP_EREFUSED,
                          "it comes from \"%s\", which is not a site known here", header->from);
+}
+
+/* Design section 3: it waits undecoded. What is not numbered is of the moment, and dropped. */
+static void take_unknown(struct inbound_messages *inbound, const struct inbound_item *item,
+                         const char *reason)
+{
+    inbound->agent->metrics.items_unknown_total++;
+    chp_log_info(item->number == 0 ? "item dropped" : "item kept undecoded",
+                 CHP_S("peer", item->message->decoded.header.from), CHP_S("reason", reason),
+                 CHP_I("number", item->number));
+    if (item->number == 0) {
+        inbound__settle(inbound, item->handle);
+    }
 }
 
 static void decode_items(struct inbound_messages *inbound, struct message *message)
@@ -451,9 +581,12 @@ static void decode_items(struct inbound_messages *inbound, struct message *messa
         item->bytes = decoded->items[i];
         item->number = decoded->header.first == 0 ? 0 : decoded->header.first + i;
         chp_map_put(inbound->items, handle_key(&item->handle), item);
-        if (chp_item_decode(item->bytes, &message->arena, &item->item, &error) == 0) {
-            item->readable = true;
-        } else {
+        int code = chp_item_decode(item->bytes, &message->arena, &item->item, &error);
+        item->readable = code == 0;
+        item->unknown = code == CHP_EVERSION;
+        if (item->unknown) {
+            take_unknown(inbound, item, error.text);
+        } else if (!item->readable) {
             dead_item(inbound, message, error.text, item->bytes);
         }
     }
@@ -528,7 +661,9 @@ static void on_items(struct inbound_messages *inbound, struct message *message,
     give_marks(agent, &message->decoded);
     decode_items(inbound, message);
     for (size_t i = 0; i < message->item_count; i++) {
-        dispatch(inbound, &message->items[i]);
+        if (!message->items[i].settled) {
+            dispatch(inbound, &message->items[i]);
+        }
     }
 }
 

@@ -90,21 +90,23 @@ static void free_lane(struct replies *replies, struct lane *lane)
     free(lane);
 }
 
-/* Out of its lane: its first place is free, the lane goes when it is empty. */
-static void leave_lane(struct replies *replies, struct held *held)
+/* Out of its lane: its first place is free, the lane goes when it is empty. False: it has gone. */
+static bool leave_lane(struct replies *replies, struct held *held)
 {
     struct lane *lane = held->lane;
     chp_list_remove(&held->link);
     held->lane = NULL;
     if (chp_list_empty(&lane->held)) {
         free_lane(replies, lane);
+        return false;
     }
+    return true;
 }
 
 static void forget(struct replies *replies, struct held *held)
 {
     if (held->lane != NULL) {
-        leave_lane(replies, held);
+        (void)leave_lane(replies, held);
     } else {
         replies->replied--;
     }
@@ -283,12 +285,10 @@ static uint64_t token_of_row(const struct replies *replies, uint64_t number)
 static void settle(struct replies *replies, struct held *held)
 {
     struct lane *lane = held->lane;
-    bool goes_on = lane->held.next->next != &lane->held;
-    leave_lane(replies, held);
-    replies->replied++;
-    if (goes_on) {
+    if (leave_lane(replies, held)) {
         chp_list_append(&replies->ready, &lane->link);
     }
+    replies->replied++;
     if (replies->replied >= REPLIED_MAX) {
         delete_replied(replies);
     }

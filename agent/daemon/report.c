@@ -34,9 +34,25 @@ static json_t *self_row(const struct chp_agent *agent)
     json_object_set_new(row, "round_trip_ms", json_real(0));
     json_object_set_new(row, "clock_offset_ms", json_integer(0));
     json_object_set_new(row, "version", json_integer(CHP_WIRE_VERSION));
+    json_object_set_new(row, "version_min", json_integer(CHP_WIRE_VERSION_MIN));
     json_object_set_new(row, "software", json_string(CHEOPS_VERSION));
     json_object_set_new(row, "streams", json_array());
+    json_object_set_new(row, "problem", json_null());
     return row;
+}
+
+void report__version_problem(const struct chp_peer_view *view, char *text, size_t size)
+{
+    text[0] = 0;
+    if (view->version == 0) {
+        (void)snprintf(text, size, "speaks wire versions %u to %u, here %d to %d: upgrade %s",
+                       view->version_min, view->version_max, CHP_WIRE_VERSION_MIN, CHP_WIRE_VERSION,
+                       view->version_max < CHP_WIRE_VERSION ? "it" : "this site");
+    } else if (view->undecoded > 0) {
+        (void)snprintf(text, size,
+                       "has sent %llu items that only a later version reads: upgrade this site",
+                       (unsigned long long)view->undecoded);
+    }
 }
 
 json_t *report__sites(struct chp_agent *agent)
@@ -65,8 +81,15 @@ json_t *report__sites(struct chp_agent *agent)
                             view.heard_ms == 0 ? json_null() : json_integer(view.clock_offset_ms));
         json_object_set_new(row, "version",
                             view.version_max == 0 ? json_null() : json_integer(view.version_max));
+        json_object_set_new(row, "version_min",
+                            view.version_max == 0 ? json_null() : json_integer(view.version_min));
         json_object_set_new(row, "software", optional_string(view.software));
         json_object_set_new(row, "streams", sender__streams(agent->sender, site->name));
+        char problem[256] = "";
+        if (known) {
+            report__version_problem(&view, problem, sizeof problem);
+        }
+        json_object_set_new(row, "problem", optional_string(problem));
         json_array_append_new(rows, row);
     }
     return rows;

@@ -67,14 +67,17 @@ static void act_stream(struct chp_agent *agent, const struct chp_after *after)
     }
 }
 
-static void act_peer(struct chp_agent *agent, const struct chp_after *after)
+static void act_site(struct chp_agent *agent, const struct chp_after *after)
 {
-    if (after->peer.up) {
+    if (after->kind == CHP_AFTER_REGRESSED) {
+        chp_log_error("the database went back in time", CHP_S("reason", after->regressed.reason));
+        agent->regressed = after->regressed.reason; /* a constant of the engine */
+        agent->regressed_incarnation = after->regressed.incarnation;
+    } else if (after->peer.up) {
         chp_log_info("site is up", CHP_S("peer", after->peer.site));
     } else {
         chp_log_warn("site is down", CHP_S("peer", after->peer.site));
     }
-    (void)agent;
 }
 
 static void act(struct chp_agent *agent, const struct chp_effects *effects,
@@ -141,12 +144,8 @@ static void act(struct chp_agent *agent, const struct chp_effects *effects,
         act_stream(agent, after);
         break;
     case CHP_AFTER_PEER:
-        act_peer(agent, after);
-        break;
     case CHP_AFTER_REGRESSED:
-        chp_log_error("the database went back in time", CHP_S("reason", after->regressed.reason));
-        agent->regressed = after->regressed.reason; /* a constant of the engine */
-        agent->regressed_incarnation = after->regressed.incarnation;
+        act_site(agent, after);
         break;
     }
 }
@@ -159,6 +158,8 @@ static void take_load(struct chp_agent *agent, const struct chp_load *load)
         publisher__loaded(agent->publisher, load);
     } else if (load->kind == CHP_LOAD_REPLIES) {
         replies__loaded(agent->replies, load);
+    } else if (load->kind == CHP_LOAD_UNDECODED) {
+        inbound__stored(agent->inbound, load);
     } else if (!sweep__loaded(agent->sweep, load)) {
         struct chp_event event = {.kind = CHP_EVENT_LOADED, .loaded = load};
         turn__step(agent, &event);

@@ -128,11 +128,12 @@ void causes__tick(struct chp_engine *engine, struct resource *resource, const st
 
 void causes__free(struct resource *resource)
 {
-    while (resource->missing_count > 0) {
-        forget(resource, &resource->missing[0]);
+    for (size_t i = 0; i < resource->missing_count; i++) {
+        free(resource->missing[i].none);
     }
     free(resource->missing);
     resource->missing = NULL;
+    resource->missing_count = 0;
 }
 
 static void lose(struct chp_engine *engine, struct resource *resource,

@@ -239,6 +239,7 @@ bool chp_engine_peer(const struct chp_engine *engine, size_t index, struct chp_p
         .version = peer->version,
         .version_max = peer->version_max,
         .version_min = peer->version_min,
+        .undecoded = peer->undecoded.rows,
         .software = peer->software,
         .incarnation = peer->incarnation,
         .taken_incarnation = peer->in[CHP_KEY_OPERATION].incarnation,

@@ -100,13 +100,16 @@ struct chp_event {
             const char *from;
             uint64_t incarnation; /* of from */
             enum chp_key key;
-            uint64_t number;   /* 0: not numbered */
-            bool repeated;     /* the engine's own: false */
-            uint64_t delivery; /* comes back in CHP_AFTER_SETTLE, exactly once */
-            const struct chp_item
-                *item; /* operation, ack, want or repair; valid until then, as bytes is. NULL: the
-                          item was malformed or refused by the door and only its number counts */
+            uint64_t number;             /* 0: not numbered */
+            bool repeated;               /* the engine's own: false */
+            uint64_t delivery;           /* comes back in CHP_AFTER_SETTLE, exactly once */
+            const struct chp_item *item; /* operation, ack, want or repair; valid until then, as
+                                            bytes is. NULL: the item was malformed or refused by the
+                                            door and only its number counts, or unknown */
             struct chp_bytes bytes;
+            bool unknown; /* of a kind that this version does not know: kept if it is numbered */
+            uint64_t
+                stored; /* it was kept so, and is known now: chp_undecoded_row.arrival; else 0 */
         } item;
         struct {
             const char *from;
@@ -251,6 +254,7 @@ struct chp_peer_view {
     uint32_t version;        /* as chp_engine_version */
     uint32_t version_max;    /* what it speaks; 0 not heard yet */
     uint32_t version_min;
+    uint64_t undecoded; /* items of it that wait for a later version here */
     const char *software;
     uint64_t incarnation;
     uint64_t taken_incarnation; /* of its stream of operations, */

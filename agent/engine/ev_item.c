@@ -73,6 +73,9 @@ void engine__on_item(struct chp_engine *engine, const struct chp_event *event,
         return;
     }
     if (event->item.item == NULL) {
+        if (event->item.unknown) {
+            stream__keep(engine, event, effects);
+        }
         stream__settle(engine, event, effects);
         return;
     }

@@ -101,6 +101,7 @@ void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
         report__loaded(engine, event->loaded, &event->now, effects);
         break;
     case CHP_LOAD_OUTBOUND: /* the daemon's own */
+    case CHP_LOAD_UNDECODED:
     case CHP_LOAD_EVENTS:
     case CHP_LOAD_REPLIES:
         CHP_ASSERT(!"load of another module");

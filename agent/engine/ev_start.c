@@ -113,6 +113,14 @@ void engine__on_started(struct chp_engine *engine, const struct chp_load *load,
     for (size_t i = 0; i < load->start.peer_count; i++) {
         restore_peer(engine, &load->start.peers[i]);
     }
+    for (size_t i = 0; i < load->start.undecoded_count; i++) {
+        const struct chp_undecoded_total *total = &load->start.undecoded[i];
+        struct peer *peer = engine__peer(engine, total->site);
+        if (peer != NULL) {
+            peer->undecoded.rows = total->rows;
+            peer->undecoded.bytes = total->bytes;
+        }
+    }
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_STARTED);
     after->stream.mark = load->start.event_published;
     after->stream.last = load->start.event_last;

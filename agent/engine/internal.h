@@ -42,6 +42,7 @@ struct stream_in {
     uint64_t committed; /* the mark that may be told */
     struct settled_ahead ahead;
     uint64_t repair_asked_us;
+    bool full;          /* it brings what is not known here yet, and no more of that can be kept */
     size_t write_index; /* where in the open batch its mark is written, perhaps */
 };
 
@@ -109,6 +110,10 @@ struct peer {
     uint32_t version_min;
     char software[64];
     uint64_t incarnation;
+    struct {
+        uint64_t rows;
+        uint64_t bytes;
+    } undecoded;                 /* kept of it */
     struct chp_list undelivered; /* struct member_progress, by number */
     /* An earlier life of this database may have taken operations from it that are not held now
      * (life.c): those of its stream up to gap_mark, and what is given until its report is true. */
@@ -376,7 +381,8 @@ uint64_t stream__put(struct peer *peer, enum chp_key key, const struct chp_uuid 
 /* Sends an unnumbered item; false when it is too big for one. */
 bool stream__control(struct peer *peer, const struct chp_item *item, struct chp_effects *effects);
 /* Whether a numbered item is the next of its stream. If not it is a repetition (settle it) or there
- * is a gap (settle it, unseen, and ask for repair). */
+ * is a gap (settle it, unseen, and ask for repair; so is an unknown one for which there is no room:
+ * the stream stops before it). */
 enum stream_verdict { STREAM_NEXT, STREAM_REPEATED, STREAM_GAP };
 enum stream_verdict stream__accept(struct chp_engine *engine, const struct chp_event *event,
                                    struct chp_effects *effects);
@@ -388,6 +394,9 @@ void stream__skip(struct peer *peer, enum chp_key key, uint64_t mark, struct chp
 /* The item of event is safe with this batch. */
 void stream__settle(struct chp_engine *engine, const struct chp_event *event,
                     struct chp_effects *effects);
+/* Keeps the item of event, of a kind that is not known here yet. */
+void stream__keep(struct chp_engine *engine, const struct chp_event *event,
+                  struct chp_effects *effects);
 void stream__deinit(struct peer *peer);
 
 /* tracked.c */

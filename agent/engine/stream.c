@@ -9,6 +9,10 @@
  * has passed it. Keeping what lies behind a gap was rejected: gaps are rare (the broker lost
  * messages, or reordered them when a link was reset), and this way the mark alone says what is
  * missing.
+ *
+ * An item of a kind that only a later version knows is kept as it is, and its stream passes it; the
+ * version that knows it steps it like one that arrives. What is kept is bounded: then the stream
+ * stops before it, and the items wait at their sender.
  */
 #include "engine/internal.h"
 
@@ -57,8 +61,8 @@ static void ask_repair(struct peer *peer, enum chp_key key, const struct chp_now
                        struct chp_effects *effects)
 {
     struct stream_in *stream = &peer->in[key];
-    if (stream->repair_asked_us != 0 &&
-        now->mono_us - stream->repair_asked_us < REPAIR_INTERVAL_US) {
+    if (stream->full || (stream->repair_asked_us != 0 &&
+                         now->mono_us - stream->repair_asked_us < REPAIR_INTERVAL_US)) {
         return;
     }
     stream->repair_asked_us = now->mono_us;
@@ -86,12 +90,18 @@ void stream__expect(struct peer *peer, const struct chp_event *event, struct chp
     }
 }
 
+static bool room_for(const struct peer *peer, size_t len)
+{
+    return peer->undecoded.rows < CHP_UNDECODED_MAX &&
+           peer->undecoded.bytes + len <= CHP_UNDECODED_MAX_BYTES;
+}
+
 enum stream_verdict stream__accept(struct chp_engine *engine, const struct chp_event *event,
                                    struct chp_effects *effects)
 {
     struct peer *peer = engine__peer(engine, event->item.from);
     uint64_t number = event->item.number;
-    if (peer == NULL || number == 0) {
+    if (peer == NULL || number == 0 || event->item.stored != 0) {
         return STREAM_NEXT;
     }
     struct stream_in *stream = &peer->in[event->item.key];
@@ -101,6 +111,10 @@ enum stream_verdict stream__accept(struct chp_engine *engine, const struct chp_e
     }
     if (number > stream->accepted + 1) {
         ask_repair(peer, event->item.key, &event->now, effects);
+        return STREAM_GAP;
+    }
+    if (event->item.unknown && !room_for(peer, event->item.bytes.len)) {
+        stream->full = true;
         return STREAM_GAP;
     }
     stream->accepted = number;
@@ -180,11 +194,43 @@ void stream__skip(struct peer *peer, enum chp_key key, uint64_t mark, struct chp
     write_mark(peer, key, effects);
 }
 
+void stream__keep(struct chp_engine *engine, const struct chp_event *event,
+                  struct chp_effects *effects)
+{
+    struct peer *peer = engine__peer(engine, event->item.from);
+    if (peer == NULL || event->item.number == 0) {
+        return;
+    }
+    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_UNDECODED);
+    write->undecoded.site = peer->site;
+    write->undecoded.key = event->item.key;
+    write->undecoded.incarnation = event->item.incarnation;
+    write->undecoded.number = event->item.number;
+    write->undecoded.item = event->item.bytes;
+    peer->undecoded.rows++;
+    peer->undecoded.bytes += event->item.bytes.len;
+}
+
+/* It is safe as what it was decoded to. */
+static void forget_kept(struct peer *peer, const struct chp_event *event,
+                        struct chp_effects *effects)
+{
+    chp_batch_write(&effects->batch, CHP_WRITE_DECODED)->decoded = event->item.stored;
+    if (peer != NULL) {
+        CHP_ASSERT(peer->undecoded.rows > 0 && peer->undecoded.bytes >= event->item.bytes.len);
+        peer->undecoded.rows--;
+        peer->undecoded.bytes -= event->item.bytes.len;
+        peer->in[CHP_KEY_OPERATION].full = peer->in[CHP_KEY_ACK].full = false;
+    }
+}
+
 void stream__settle(struct chp_engine *engine, const struct chp_event *event,
                     struct chp_effects *effects)
 {
     struct peer *peer = engine__peer(engine, event->item.from);
-    if (peer != NULL && event->item.number != 0 && !event->item.repeated) {
+    if (event->item.stored != 0) {
+        forget_kept(peer, event, effects);
+    } else if (peer != NULL && event->item.number != 0 && !event->item.repeated) {
         struct stream_in *stream = &peer->in[event->item.key];
         if (event->item.incarnation == stream->incarnation && event->item.number > stream->mark &&
             event->item.number <= stream->accepted) {

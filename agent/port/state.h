@@ -90,6 +90,8 @@ enum chp_write_kind {
     CHP_WRITE_GAP,              /* of a peer: what of it may have been taken in an earlier life */
     CHP_WRITE_REPORTED,         /* to a peer, up to an arrival here */
     CHP_WRITE_LOST,             /* dots that no member has */
+    CHP_WRITE_UNDECODED,        /* an item of a kind that is not known yet waits */
+    CHP_WRITE_DECODED,          /* it has been taken: forget it */
     CHP_WRITE_SERIAL,           /* of this batch: higher in each one */
 };
 enum { CHP_WRITE_COUNT = CHP_WRITE_SERIAL + 1 };
@@ -197,6 +199,14 @@ struct chp_write {
             uint64_t n;
             struct chp_bytes item;
         } redot;
+        struct {
+            const char *site; /* it came from, in its stream of key with number */
+            enum chp_key key;
+            uint64_t incarnation;
+            uint64_t number;
+            struct chp_bytes item;
+        } undecoded;
+        uint64_t decoded; /* chp_undecoded_row.arrival */
     };
 };
 
@@ -213,7 +223,8 @@ enum chp_load_kind {
     CHP_LOAD_REPORT,  /* resources of a peer with operations that arrived after a given one */
     CHP_LOAD_VECTORS, /* of resources, by id */
     CHP_LOAD_REPLIES,
-    CHP_LOAD_OLDEST, /* of what may be forgotten */
+    CHP_LOAD_OLDEST,    /* of what may be forgotten */
+    CHP_LOAD_UNDECODED, /* items that wait undecoded, by arrival, after a given one */
 };
 
 /* What is known of a peer beside its streams. */
@@ -223,6 +234,23 @@ struct chp_peer_row {
     uint64_t gap_mark;
     uint64_t reported_incarnation; /* CHP_WRITE_REPORTED; 0 never */
     uint64_t reported_arrival;
+};
+
+/* An item of a kind that this version, or an earlier one, does not know. */
+struct chp_undecoded_row {
+    uint64_t arrival; /* among these */
+    const char *site;
+    enum chp_key key;
+    uint64_t incarnation;
+    uint64_t number;
+    struct chp_bytes item;
+};
+
+/* How many of them there are of a site. */
+struct chp_undecoded_total {
+    const char *site;
+    uint64_t rows;
+    uint64_t bytes;
 };
 
 struct chp_vector_row {
@@ -276,7 +304,8 @@ struct chp_load {
     struct chp_range range;    /* RANGE */
     const char *site;          /* OUTBOUND, RANGE, REPORT */
     enum chp_key stream_key;   /* OUTBOUND */
-    uint64_t after; /* OUTBOUND, EVENTS, REPLIES: numbers greater than this; REPORT: arrivals */
+    uint64_t after; /* OUTBOUND, EVENTS, REPLIES: numbers greater than this; REPORT, UNDECODED:
+                       arrivals */
     bool all;       /* REPORT: of every origin; else only of origins other than site and this one */
     const char **ids; /* VECTORS; REPLIES: not to these reply_to */
     size_t id_count;
@@ -298,6 +327,8 @@ struct chp_load {
         const char *database_known; /* as the last REINCARNATE or SELF wrote it, or NULL */
         struct chp_peer_row *peers;
         size_t peer_count;
+        struct chp_undecoded_total *undecoded;
+        size_t undecoded_count;
     } start;
     struct {
         struct chp_resource_row row;
@@ -346,6 +377,10 @@ struct chp_load {
         uint64_t reply_ms;
         uint64_t event_ms;
     } oldest;
+    struct {
+        struct chp_undecoded_row *rows;
+        size_t count;
+    } undecoded;
 };
 
 #endif

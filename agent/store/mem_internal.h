@@ -89,6 +89,8 @@ struct mem_store {
     struct chp_map *events;     /* number -> mem_event */
     struct chp_map *keys;       /* principal, key -> mem_key */
     struct chp_map *peers;      /* site -> chp_peer_row */
+    struct chp_map *undecoded;  /* site, key, incarnation, number -> chp_undecoded_row */
+    uint64_t undecoded_last;    /* arrival */
     struct chp_map *lost;       /* resource, origin, incarnation, first -> mem_lost */
     struct chp_map *listeners;  /* operation, place -> mem_listener */
     struct chp_map *replies;    /* number -> chp_reply_row */

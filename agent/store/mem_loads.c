@@ -35,6 +35,60 @@ static uint64_t reply_last(const struct mem_store *store)
     return last;
 }
 
+static int by_undecoded_arrival(const void *a, const void *b)
+{
+    uint64_t x = (*(const struct chp_undecoded_row *const *)a)->arrival;
+    uint64_t y = (*(const struct chp_undecoded_row *const *)b)->arrival;
+    return (x > y) - (x < y);
+}
+
+static bool is_after(const void *row, const void *user)
+{
+    return ((const struct chp_undecoded_row *)row)->arrival > *(const uint64_t *)user;
+}
+
+static void load_undecoded(const struct mem_store *store, struct chp_load *load,
+                           struct chp_arena *arena)
+{
+    size_t count;
+    void **rows =
+        mem__select(store->undecoded, is_after, &load->after, by_undecoded_arrival, &count);
+    load->undecoded.count = count < load->limit ? count : load->limit;
+    load->found = load->undecoded.count > 0;
+    load->undecoded.rows =
+        chp_arena_calloc(arena, load->undecoded.count, sizeof *load->undecoded.rows);
+    for (size_t i = 0; i < load->undecoded.count; i++) {
+        load->undecoded.rows[i] = *(const struct chp_undecoded_row *)rows[i];
+    }
+    free(rows);
+}
+
+static int by_undecoded_site(const void *a, const void *b)
+{
+    return strcmp((*(const struct chp_undecoded_row *const *)a)->site,
+                  (*(const struct chp_undecoded_row *const *)b)->site);
+}
+
+static void load_undecoded_totals(const struct mem_store *store, struct chp_load *load,
+                                  struct chp_arena *arena)
+{
+    size_t count;
+    void **rows = mem__select(store->undecoded, NULL, NULL, by_undecoded_site, &count);
+    struct chp_undecoded_total *totals = chp_arena_calloc(arena, count, sizeof *totals);
+    load->start.undecoded = totals;
+    for (size_t i = 0; i < count; i++) {
+        const struct chp_undecoded_row *row = rows[i];
+        size_t last = load->start.undecoded_count;
+        if (last == 0 || strcmp(totals[last - 1].site, row->site) != 0) {
+            totals[last++].site = row->site;
+            load->start.undecoded_count = last;
+        }
+        totals[last - 1].rows++;
+        totals[last - 1].bytes += row->item.len;
+    }
+    free(rows);
+}
+
 static void load_start(const struct mem_store *store, struct chp_load *load,
                        struct chp_arena *arena)
 {
@@ -65,6 +119,7 @@ static void load_start(const struct mem_store *store, struct chp_load *load,
         load->start.streams[i] = *(const struct chp_stream_row *)rows[i];
     }
     free(rows);
+    load_undecoded_totals(store, load, arena);
 }
 
 struct pending_filter {
@@ -442,6 +497,9 @@ void mem__load(const struct mem_store *store, struct chp_load *load, struct chp_
     case CHP_LOAD_OUTBOUND:
     case CHP_LOAD_RANGE:
         load_items(store, load, arena);
+        break;
+    case CHP_LOAD_UNDECODED:
+        load_undecoded(store, load, arena);
         break;
     case CHP_LOAD_EVENTS:
         load_events(store, load, arena);

@@ -356,14 +356,15 @@ static bool up(const struct chp_store *base)
     return from((struct chp_store *)base)->is_up;
 }
 
-enum { MAPS = 12 };
+enum { MAPS = 13 };
 
 static void all_maps(struct mem_store *store, struct chp_map **maps[MAPS])
 {
     struct chp_map **const all[MAPS] = {&store->resources,  &store->operations, &store->dots,
                                         &store->executions, &store->outbound,   &store->streams,
                                         &store->events,     &store->keys,       &store->peers,
-                                        &store->lost,       &store->listeners,  &store->replies};
+                                        &store->lost,       &store->listeners,  &store->replies,
+                                        &store->undecoded};
     memcpy(maps, all, sizeof all);
 }
 

@@ -505,9 +505,83 @@ static void write_reincarnate(struct mem_store *store, const struct chp_write *w
     free(again);
 }
 
+static void write_undecoded(struct mem_store *store, const struct chp_write *write,
+                            struct chp_buf *name)
+{
+    struct chp_bytes key =
+        mem__name_of(name, write->undecoded.site, chp_key_name(write->undecoded.key),
+                     write->undecoded.incarnation, write->undecoded.number);
+    if (chp_map_get(store->undecoded, key) != NULL) {
+        return;
+    }
+    struct chp_arena *arena = &store->rows->arena;
+    struct chp_undecoded_row *row = chp_arena_alloc(arena, sizeof *row);
+    *row = (struct chp_undecoded_row){
+        .arrival = ++store->undecoded_last,
+        .site = chp_arena_strdup(arena, write->undecoded.site),
+        .key = write->undecoded.key,
+        .incarnation = write->undecoded.incarnation,
+        .number = write->undecoded.number,
+        .item = chp_arena_bytes(arena, write->undecoded.item),
+    };
+    (void)chp_map_put(store->undecoded, key, row);
+}
+
+static void write_decoded(struct mem_store *store, const struct chp_write *write)
+{
+    const void *cursor = NULL;
+    struct chp_bytes key;
+    const struct chp_undecoded_row *row;
+    while ((row = chp_map_next(store->undecoded, &cursor, &key)) != NULL) {
+        if (row->arrival == write->decoded) {
+            (void)chp_map_remove(store->undecoded, key);
+            return;
+        }
+    }
+}
+
+static void write_peer(struct mem_store *store, const struct chp_write *write)
+{
+    if (write->kind == CHP_WRITE_GAP) {
+        struct chp_peer_row *peer = put_peer(store, write->gap.site);
+        peer->gap_open = write->gap.open;
+        peer->gap_mark = write->gap.mark;
+    } else if (write->kind == CHP_WRITE_REPORTED) {
+        struct chp_peer_row *peer = put_peer(store, write->reported.site);
+        peer->reported_incarnation = write->reported.incarnation;
+        peer->reported_arrival = write->reported.arrival;
+    } else {
+        (void)put_peer(store, write->peer.site); /* nothing reads the rest */
+    }
+}
+
+static void forget(struct mem_store *store, const struct chp_write *write)
+{
+    forget_keys(store, write->forget.keys_before_ms);
+    forget_replies(store, write->forget.keys_before_ms);
+    forget_events(store, write->forget.events_before_ms);
+}
+
+static void write_unknown(struct mem_store *store, const struct chp_write *write,
+                          struct chp_buf *name)
+{
+    if (write->kind == CHP_WRITE_UNDECODED) {
+        write_undecoded(store, write, name);
+    } else {
+        write_decoded(store, write);
+    }
+}
+
+/* A column of self, when there is a row. */
+static void raise_own(const struct mem_store *store, uint64_t *column, uint64_t value)
+{
+    if (store->self.site != NULL && *column < value) {
+        *column = value;
+    }
+}
+
 static void write_one(struct mem_store *store, const struct chp_write *write, struct chp_buf *name)
 {
-    struct chp_peer_row *peer;
     switch (write->kind) {
     case CHP_WRITE_SELF:
         write_self(store, write->self.site, write->self.incarnation, write->self.database);
@@ -541,9 +615,7 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
         write_event(store, write);
         break;
     case CHP_WRITE_EVENTS_PUBLISHED:
-        if (store->self.site != NULL && store->self.event_published < write->events_published) {
-            store->self.event_published = write->events_published;
-        }
+        raise_own(store, &store->self.event_published, write->events_published);
         break;
     case CHP_WRITE_KEY:
         write_key(store, write, name);
@@ -558,30 +630,22 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
         (void)chp_map_remove(store->replies, chp_bytes(&write->replied, sizeof write->replied));
         break;
     case CHP_WRITE_FORGET:
-        forget_keys(store, write->forget.keys_before_ms);
-        forget_replies(store, write->forget.keys_before_ms);
-        forget_events(store, write->forget.events_before_ms);
+        forget(store, write);
         break;
     case CHP_WRITE_PEER:
-        (void)put_peer(store, write->peer.site); /* nothing reads the rest */
-        break;
     case CHP_WRITE_GAP:
-        peer = put_peer(store, write->gap.site);
-        peer->gap_open = write->gap.open;
-        peer->gap_mark = write->gap.mark;
-        break;
     case CHP_WRITE_REPORTED:
-        peer = put_peer(store, write->reported.site);
-        peer->reported_incarnation = write->reported.incarnation;
-        peer->reported_arrival = write->reported.arrival;
+        write_peer(store, write);
         break;
     case CHP_WRITE_LOST:
         write_lost(store, write, name);
         break;
+    case CHP_WRITE_UNDECODED:
+    case CHP_WRITE_DECODED:
+        write_unknown(store, write, name);
+        break;
     case CHP_WRITE_SERIAL:
-        if (store->self.site != NULL && store->self.serial < write->serial) {
-            store->self.serial = write->serial;
-        }
+        raise_own(store, &store->self.serial, write->serial);
         break;
     }
 }

@@ -110,6 +110,10 @@ const struct pg_statement pg__load_statements[] = {
     {"load_replies", "SELECT number, operation, reply_to, correlation_id, message_id, body, at_ms"
                      " FROM cheops.reply WHERE number > $1::bigint AND reply_to <> ALL ($3::text[])"
                      " ORDER BY number LIMIT $2::bigint"},
+    {"load_undecoded", "SELECT arrival, site, key, incarnation, number, item FROM cheops.undecoded"
+                       " WHERE arrival > $1::bigint ORDER BY arrival LIMIT $2::bigint"},
+    {"load_undecoded_totals", "SELECT site, count(*), sum(octet_length(item))::bigint"
+                              " FROM cheops.undecoded GROUP BY site ORDER BY site"},
 };
 const size_t pg__load_statement_count = sizeof pg__load_statements / sizeof pg__load_statements[0];
 
@@ -507,6 +511,42 @@ static void read_oldest(struct chp_load *const *loads, const PGresult *result,
     loads[0]->oldest.event_ms = get_oldest(result, 2);
 }
 
+static void read_undecoded(struct chp_load *const *loads, const PGresult *result,
+                           struct chp_arena *arena)
+{
+    struct chp_load *load = loads[0];
+    load->undecoded.count = (size_t)PQntuples(result);
+    load->found = load->undecoded.count > 0;
+    load->undecoded.rows =
+        chp_arena_calloc(arena, load->undecoded.count, sizeof *load->undecoded.rows);
+    for (int i = 0; i < PQntuples(result); i++) {
+        load->undecoded.rows[i] = (struct chp_undecoded_row){
+            .arrival = pg__get_u64(result, i, 0),
+            .site = pg__get_text(result, i, 1, arena),
+            .key = get_key(result, i, 2),
+            .incarnation = pg__get_u64(result, i, 3),
+            .number = pg__get_u64(result, i, 4),
+            .item = pg__get_bytes(result, i, 5, arena),
+        };
+    }
+}
+
+static void read_undecoded_totals(struct chp_load *const *loads, const PGresult *result,
+                                  struct chp_arena *arena)
+{
+    struct chp_load *load = loads[0];
+    load->start.undecoded_count = (size_t)PQntuples(result);
+    load->start.undecoded =
+        chp_arena_calloc(arena, load->start.undecoded_count, sizeof *load->start.undecoded);
+    for (int i = 0; i < PQntuples(result); i++) {
+        load->start.undecoded[i] = (struct chp_undecoded_total){
+            .site = pg__get_text(result, i, 0, arena),
+            .rows = pg__get_u64(result, i, 1),
+            .bytes = pg__get_u64(result, i, 2),
+        };
+    }
+}
+
 /* Where the parts of a batch's loads are collected while they are sent. */
 struct sender {
     struct pg_pipeline *pipeline;
@@ -522,7 +562,7 @@ static void add_part(struct sender *sender, struct chp_load *const *loads, pg_lo
 
 static struct chp_load *const *only(struct sender *sender, struct chp_load *load)
 {
-    struct chp_load **loads = chp_arena_alloc(sender->arena, sizeof *loads);
+    struct chp_load **loads = chp_arena_alloc(sender->arena, sizeof(void *));
     loads[0] = load;
     return loads;
 }
@@ -582,7 +622,7 @@ static struct chp_load **all_of(struct sender *sender, struct chp_batch *batch,
     for (size_t i = 0; i < batch->load_count; i++) {
         if (batch->loads[i].kind == kind) {
             if (loads == NULL) {
-                loads = chp_arena_calloc(sender->arena, batch->load_count - i, sizeof *loads);
+                loads = chp_arena_calloc(sender->arena, batch->load_count - i, sizeof(void *));
             }
             loads[(*count)++] = &batch->loads[i];
         }
@@ -662,6 +702,7 @@ static void send_load(struct sender *sender, struct chp_load *load)
         send_part(sender, load, "load_database", NULL, 0, read_database);
         send_part(sender, load, "load_peers", NULL, 0, read_peers);
         send_part(sender, load, "load_streams", NULL, 0, read_streams);
+        send_part(sender, load, "load_undecoded_totals", NULL, 0, read_undecoded_totals);
         break;
     case CHP_LOAD_RESOURCE: /* send_groups */
     case CHP_LOAD_KEY:
@@ -688,6 +729,10 @@ static void send_load(struct sender *sender, struct chp_load *load)
         break;
     case CHP_LOAD_REPLIES:
         send_replies(sender, load);
+        break;
+    case CHP_LOAD_UNDECODED:
+        send_part(sender, load, "load_undecoded", (const char *[]){after, limit}, 2,
+                  read_undecoded);
         break;
     case CHP_LOAD_REPORT:
         send_report(sender, load);

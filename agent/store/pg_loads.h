@@ -18,7 +18,7 @@ struct pg_load_part {
     pg_load_read_fn *read;
 };
 
-enum { PG_LOAD_PARTS_MAX = 4 }; /* of one load */
+enum { PG_LOAD_PARTS_MAX = 5 }; /* of one load */
 
 /* Sends the statements of the batch's loads; *parts, in the batch's arena, says how to read the
  * answers, in order. */

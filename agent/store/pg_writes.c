@@ -245,6 +245,14 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
     [CHP_WRITE_SERIAL] = {"write_serial", "UPDATE cheops.self SET serial = w.serial"
                                           " FROM unnest($1::bigint[]) AS w (serial)"
                                           " WHERE self.serial < w.serial"},
+    [CHP_WRITE_UNDECODED] =
+        {"write_undecoded",
+         "INSERT INTO cheops.undecoded (site, key, incarnation, number, item)"
+         " SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[])"
+         " ON CONFLICT (site, key, incarnation, number) DO NOTHING"},
+    [CHP_WRITE_DECODED] = {"write_decoded", "DELETE FROM cheops.undecoded u"
+                                            " USING unnest($1::bigint[]) AS w (arrival)"
+                                            " WHERE u.arrival = w.arrival"},
 };
 
 const struct pg_statement pg__write_patience = {"write_patience",
@@ -490,6 +498,20 @@ static void add_serial(struct pg_columns *columns, const struct chp_write *write
     pg__add_u64(columns, write->serial);
 }
 
+static void add_undecoded(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->undecoded.site);
+    pg__add_text(columns, chp_key_name(write->undecoded.key));
+    pg__add_u64(columns, write->undecoded.incarnation);
+    pg__add_u64(columns, write->undecoded.number);
+    pg__add_bytes(columns, write->undecoded.item);
+}
+
+static void add_decoded(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_u64(columns, write->decoded);
+}
+
 static void no_identity(const struct chp_write *write, struct chp_buf *identity)
 {
     (void)write; /* the table has one row */
@@ -609,6 +631,8 @@ static const struct {
     [CHP_WRITE_REPORTED] = {add_reported, reported_identity, NULL},
     [CHP_WRITE_LOST] = {add_lost, lost_identity, lost_replaces},
     [CHP_WRITE_SERIAL] = {add_serial, no_identity, serial_replaces},
+    [CHP_WRITE_UNDECODED] = {add_undecoded, NULL, NULL},
+    [CHP_WRITE_DECODED] = {add_decoded, NULL, NULL},
 };
 
 /* Sets entries of kept that another write of the same row makes pointless to NULL. */

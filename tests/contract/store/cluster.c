@@ -224,7 +224,7 @@ void cluster_clear(const struct cluster *cluster)
     cluster_run(
         pg, "TRUNCATE cheops.self, cheops.resource, cheops.operation, cheops.execution,"
             " cheops.outbound, cheops.stream, cheops.event, cheops.idempotency_key, cheops.peer,"
-            " cheops.reply, cheops.listener, cheops.lost"
+            " cheops.reply, cheops.listener, cheops.lost, cheops.undecoded"
             " RESTART IDENTITY");
     PQfinish(pg);
 }

@@ -666,6 +666,64 @@ static void completion_is_kept(void **state)
     }
 }
 
+static void undecoded(struct commit *commit, const char *site, uint64_t number, const char *item)
+{
+    struct chp_write *write = chp_batch_write(&commit->batch, CHP_WRITE_UNDECODED);
+    write->undecoded.site = site;
+    write->undecoded.key = number % 2 == 0 ? CHP_KEY_ACK : CHP_KEY_OPERATION;
+    write->undecoded.incarnation = 7;
+    write->undecoded.number = number;
+    write->undecoded.item = chp_bytes_of(item);
+}
+
+static void undecoded_items_wait_until_they_are_decoded(void **state)
+{
+    struct suite *suite = *state;
+    suite_begin(suite, 0);
+    struct commit *commit = suite_batch(suite);
+    undecoded(commit, "Rennes", 1, "one");
+    undecoded(commit, "Paris", 1, "three");
+    undecoded(commit, "Rennes", 2, "three");
+    undecoded(commit, "Rennes", 1, "again, which says nothing new");
+    suite_commit_ok(suite, commit);
+    struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_START, NULL);
+    assert_int_equal(load->start.undecoded_count, 2);
+    assert_string_equal(load->start.undecoded[0].site, "Paris");
+    assert_int_equal(load->start.undecoded[0].rows, 1);
+    assert_int_equal(load->start.undecoded[0].bytes, 5);
+    assert_string_equal(load->start.undecoded[1].site, "Rennes");
+    assert_int_equal(load->start.undecoded[1].rows, 2);
+    assert_int_equal(load->start.undecoded[1].bytes, 8);
+    suite_release(commit);
+    struct chp_load asked = {.limit = 2};
+    load = suite_load(suite, &commit, CHP_LOAD_UNDECODED, &asked);
+    assert_int_equal(load->undecoded.count, 2); /* a page of them, in the order of arrival */
+    const struct chp_undecoded_row *row = &load->undecoded.rows[0];
+    assert_string_equal(row->site, "Rennes");
+    assert_int_equal(row->key, CHP_KEY_OPERATION);
+    assert_int_equal(row->incarnation, 7);
+    assert_int_equal(row->number, 1);
+    assert_true(chp_bytes_equal(row->item, chp_bytes_of("one")));
+    assert_true(row->arrival > 0);
+    uint64_t first = row->arrival;
+    assert_string_equal(row[1].site, "Paris");
+    asked.after = row[1].arrival;
+    suite_release(commit);
+    load = suite_load(suite, &commit, CHP_LOAD_UNDECODED, &asked);
+    assert_int_equal(load->undecoded.count, 1);
+    assert_int_equal(load->undecoded.rows[0].key, CHP_KEY_ACK);
+    suite_release(commit);
+    commit = suite_batch(suite);
+    chp_batch_write(&commit->batch, CHP_WRITE_DECODED)->decoded = first;
+    chp_batch_write(&commit->batch, CHP_WRITE_DECODED)->decoded = asked.after;
+    suite_commit_ok(suite, commit);
+    asked.after = 0;
+    load = suite_load(suite, &commit, CHP_LOAD_UNDECODED, &asked);
+    assert_int_equal(load->undecoded.count, 1);
+    assert_int_equal(load->undecoded.rows[0].number, 2);
+    suite_release(commit);
+}
+
 static void several_loads_in_one_batch_do_not_mix(void **state)
 {
     struct suite *suite = *state;
@@ -713,6 +771,7 @@ const struct CMUnitTest suite_tests[] = {
     TEST(loads_of_a_batch_get_their_own_rows),
     TEST(a_range_of_dots_is_read),
     TEST(completion_is_kept),
+    TEST(undecoded_items_wait_until_they_are_decoded),
     TEST(several_loads_in_one_batch_do_not_mix),
 };
 const size_t suite_test_count = sizeof suite_tests / sizeof suite_tests[0];

@@ -690,7 +690,8 @@ def test_site_list(api, env):
         {"site": "Nantes", "self": True, "state": "up", "since": None, "waiting": 0, "software": "0.1.0"},
         {"site": "Rennes", "self": False, "link": "shovel", "state": "down", "since": "2026-11-24T03:32:03.123Z",
          "heard_at": "2026-11-24T03:31:00.000Z", "round_trip_ms": 1.25, "waiting": 12,
-         "oldest_at": "2026-11-24T03:32:04.000Z", "version": 1, "software": None,
+         "oldest_at": "2026-11-24T03:32:04.000Z", "version": 3, "version_min": 3, "software": None,
+         "problem": "speaks wire versions 3 to 4, here 1 to 2: upgrade this site",
          "marks": {"out": {"operation": 5}, "in": {"operation": 4}},
          "streams": [{"key": "operation", "mark": 5, "sent": 9, "last": 17, "messages": 2},
                      {"key": "ack", "mark": 3, "sent": 3, "last": 3, "messages": 0}]}]})
@@ -698,8 +699,9 @@ def test_site_list(api, env):
     assert lines[1].split() == ["Nantes", "here", "-", "-", "-", "-", "0", "-", "0.1.0"]
     assert lines[2].split()[:5] == ["Rennes", "down", "2026-11-24T03:32:03.123Z", "shovel", "1.25"]
     assert lines[2].split()[-3:] == ["12", "2026-11-24T03:32:04.000Z", "-"]
-    assert lines[3] == "" and lines[4].split() == ["SITE", "STREAM", "ARRIVED", "SENT", "MADE", "WAITING", "IN", "MESSAGES", "TAKEN"]
-    assert [line.split() for line in lines[5:]] == [["Rennes", "operation", "5", "9", "17", "12", "2", "4"],
+    assert lines[3] == "Rennes speaks wire versions 3 to 4, here 1 to 2: upgrade this site"
+    assert lines[4] == "" and lines[5].split() == ["SITE", "STREAM", "ARRIVED", "SENT", "MADE", "WAITING", "IN", "MESSAGES", "TAKEN"]
+    assert [line.split() for line in lines[6:]] == [["Rennes", "operation", "5", "9", "17", "12", "2", "4"],
                                                     ["Rennes", "ack", "3", "3", "3", "0", "0", "-"]]
 
 

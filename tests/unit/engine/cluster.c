@@ -156,6 +156,8 @@ static void act(struct node *node, const struct chp_after *after)
     case CHP_AFTER_STARTED:
         if (after->stream.site != NULL) {
             load_stream(node, after->stream.site, after->stream.key, after->stream.mark);
+        } else {
+            chp_batch_load(&node->open->batch, CHP_LOAD_UNDECODED)->limit = CLUSTER_MESSAGES_MAX;
         }
         break;
     case CHP_AFTER_TELL:
@@ -193,6 +195,31 @@ static void raise_high_water(struct node *node, const struct chp_batch *batch)
     }
 }
 
+/* Items that an earlier version kept: those that are known now, as if they arrived. */
+static void take_kept(struct node *node, const struct chp_load *load)
+{
+    for (size_t i = 0; i < load->undecoded.count; i++) {
+        const struct chp_undecoded_row *row = &load->undecoded.rows[i];
+        struct chp_item *item = chp_arena_alloc(&node->kept, sizeof *item);
+        struct chp_bytes bytes = chp_arena_bytes(&node->kept, row->item);
+        if (node->cluster->upgraded && bytes.data[1] == CLUSTER_LATER_KIND) {
+            ((uint8_t *)(uintptr_t)bytes.data)[1] = CHP_ITEM_OPERATION;
+        }
+        if (chp_item_decode(bytes, &node->kept, item, NULL) == 0) {
+            struct chp_event event = {.kind = CHP_EVENT_ITEM,
+                                      .item = {.from = chp_arena_strdup(&node->kept, row->site),
+                                               .incarnation = row->incarnation,
+                                               .key = row->key,
+                                               .number = row->number,
+                                               .delivery = ++node->cluster->next_delivery,
+                                               .item = item,
+                                               .bytes = bytes,
+                                               .stored = row->arrival}};
+            step(node, &event);
+        }
+    }
+}
+
 static void on_done(struct chp_batch *batch, int code, const struct chp_error *error)
 {
     struct node *node = batch->user;
@@ -212,6 +239,8 @@ static void on_done(struct chp_batch *batch, int code, const struct chp_error *e
                 send(node, load->site, load->stream_key, load->items.rows[j].number,
                      load->items.rows[j].item);
             }
+        } else if (load->kind == CHP_LOAD_UNDECODED) {
+            take_kept(node, load);
         } else {
             struct chp_event event = {.kind = CHP_EVENT_LOADED, .loaded = load};
             step(node, &event);
@@ -244,15 +273,17 @@ static void deliver(struct cluster *cluster, const struct cluster_message *messa
     struct node *node = &cluster->nodes[message->to];
     struct chp_item *item = chp_arena_alloc(&node->kept, sizeof *item);
     struct chp_bytes bytes = chp_arena_bytes(&node->kept, chp_buf_bytes(&message->item));
-    CHP_ASSERT(chp_item_decode(bytes, &node->kept, item, NULL) == 0);
+    int code = chp_item_decode(bytes, &node->kept, item, NULL);
+    CHP_ASSERT(code == 0 || code == CHP_EVERSION);
     struct chp_event event = {.kind = CHP_EVENT_ITEM,
                               .item = {.from = cluster->nodes[message->from].site,
                                        .incarnation = message->incarnation,
                                        .key = message->key,
                                        .number = message->number,
                                        .delivery = ++cluster->next_delivery,
-                                       .item = item,
-                                       .bytes = bytes}};
+                                       .item = code == 0 ? item : NULL,
+                                       .bytes = bytes,
+                                       .unknown = code != 0}};
     step(node, &event);
 }
 
@@ -504,6 +535,20 @@ void cluster_replace_store(struct node *node, struct chp_store *store, bool keep
     while (chp_mem_store_run(node->store)) {
     }
     start_engine(node);
+}
+
+void cluster_inject(struct cluster *cluster, int from, int to, uint64_t number,
+                    struct chp_bytes item)
+{
+    CHP_ASSERT(cluster->message_count < CLUSTER_MESSAGES_MAX);
+    struct cluster_message *message = &cluster->messages[cluster->message_count++];
+    *message = (struct cluster_message){.from = from,
+                                        .to = to,
+                                        .key = CHP_KEY_OPERATION,
+                                        .number = number,
+                                        .incarnation =
+                                            chp_engine_incarnation(cluster->nodes[from].engine)};
+    chp_buf_add(&message->item, item.data, item.len);
 }
 
 size_t cluster_count_runs(const struct node *node, const struct chp_uuid *operation)

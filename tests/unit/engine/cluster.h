@@ -11,7 +11,8 @@ enum {
     CLUSTER_SITES_MAX = 4,
     CLUSTER_RUNS_MAX = 4096,
     CLUSTER_MESSAGES_MAX = 8192,
-    CLUSTER_TOLD_MAX = 64
+    CLUSTER_TOLD_MAX = 64,
+    CLUSTER_LATER_KIND = 42, /* of items that nobody knows yet */
 };
 
 struct cluster;
@@ -64,7 +65,7 @@ struct node {
         uint64_t incarnation;
         uint64_t number;
     } sent[CLUSTER_SITES_MAX][CHP_KEY_COUNT]; /* the last of each stream */
-    const char *reply_to; /* of the next requests, or NULL */
+    const char *reply_to;                     /* of the next requests, or NULL */
     char told[CLUSTER_TOLD_MAX][64];
     size_t told_count;
     uint64_t told_last;
@@ -82,6 +83,7 @@ struct cluster {
     bool cut[CLUSTER_SITES_MAX][CLUSTER_SITES_MAX];
     int drop_next; /* so many messages are lost */
     bool duplicate_all;
+    bool upgraded; /* CLUSTER_LATER_KIND is known: it is that of operations */
     uint64_t next_ticket;
     uint64_t next_id;
     uint64_t next_delivery;
@@ -112,6 +114,9 @@ void cluster_resolve(struct node *node, const struct chp_uuid *operation,
 void cluster_write(struct node *node, struct chp_batch *batch);
 /* What the store of node has of the operation at a site: "state run reason". */
 const char *cluster_shown(struct node *node, const struct chp_uuid *operation, const char *site);
+/* Puts an item into the stream of operations from a site to another, as if it had been sent. */
+void cluster_inject(struct cluster *cluster, int from, int to, uint64_t number,
+                    struct chp_bytes item);
 size_t cluster_count_runs(const struct node *node, const struct chp_uuid *operation);
 
 #endif
