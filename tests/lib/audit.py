@@ -12,7 +12,8 @@ from testbed import SITES
 
 SETTLE_S = 120
 FD_SLACK = 4
-SWEPT = ("blobs/tmp",)
+SWEPT = ("blobs/tmp", "spool")
+STAYING = ("agent.lock", "shows")
 INBOXES = ("requests", "operations", "acks", "control", "bulk")
 
 
@@ -228,4 +229,4 @@ def runners(bed, site):
 def leftovers(bed, site):
     """Runs in the spool that nobody forgot, and files of unfinished transfers."""
     state = bed.directory / site / "agent"
-    return [str(path) for place in SWEPT for path in (state / place).rglob("*") if path != state / "spool/shows"]
+    return [str(path) for place in SWEPT for path in (state / place).glob("*") if path.name not in STAYING]

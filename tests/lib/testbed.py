@@ -76,9 +76,10 @@ class Testbed:
     def stop(self):
         self.demo("stop", seconds=120, check=False)
 
-    def demo(self, *arguments, seconds=120, check=True):
-        done = subprocess.run([ROOT / "demo.sh", *arguments], env=self.environment, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=seconds, check=False)
+    def demo(self, *arguments, seconds=120, check=True, environment=None):
+        done = subprocess.run([ROOT / "demo.sh", *arguments], env={**self.environment, **(environment or {})}, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=seconds,
+                              check=False)
         assert done.returncode == 0 or not check, f"demo.sh {' '.join(arguments)}: {done.stdout}"
         return done.stdout
 
@@ -100,6 +101,15 @@ class Testbed:
 
     def pid(self, site, part="agent"):
         return int((self.directory / site / f"{part}.pid").read_text(encoding="utf-8").split()[0])
+
+    def programs(self):
+        return Path(self.environment["CHEOPS_DEMO_BIN"])
+
+    def program(self, name, *arguments):
+        """Runs a program of these sites to its end: exit status, what it said."""
+        done = subprocess.run([self.programs() / name, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=60, check=False)
+        return done.returncode, done.stdout
 
     def rss_kib(self, site):
         status = Path(f"/proc/{self.pid(site)}/status").read_text(encoding="utf-8")
