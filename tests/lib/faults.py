@@ -72,9 +72,20 @@ def broker_killed(bed, load, rng):
 
 
 @fault()
-def agent_stopped(bed, load, rng):
+def agent_restarted(bed, load, rng):
+    """Nobody is refused but by the agent that is away, while it is."""
+    windows = []
     for _ in range(3):
-        end_and_start(bed, load, rng, "agent", "stop")
+        site = rng.choice(SITES)
+        began = time.monotonic()
+        bed.demo("stop", site, "agent")
+        bed.demo("start", site, "agent")
+        wait_until(lambda site=site: bed.ready(site), 30, f"{site} is ready")
+        windows.append((site, began, time.monotonic() + 1))
+        load.wait(2)
+    refused = [failure for failure in load.failures
+               if not any(site == failure[1] and began <= failure[0] <= ended for site, began, ended in windows)]
+    assert not refused, f"{len(refused)} refused without need: {refused[:3]}"
 
 
 @fault()
@@ -183,6 +194,26 @@ def site_cut_off(bed, load, rng):
     time.sleep(rng.uniform(5, 25))
     bed.demo("heal")
     load.wait(2)
+
+
+@fault()
+def links_cut_one_way(bed, load, rng):
+    for first, second in rng.sample([(a, b) for a in SITES for b in others(a)], 2):
+        bed.demo("cut", first, second, "oneway")
+        load.wait(3)
+        time.sleep(rng.uniform(2, 15))
+        bed.demo("heal")
+        load.wait(1)
+
+
+@fault(short=True)
+def links_slow(bed, load, rng):
+    for first, second in ((a, b) for a in SITES for b in SITES if a < b):
+        bed.demo("slow", first, second, str(rng.randrange(50, 400)), str(rng.choice((0, 20, 100))))
+    load.wait(4)
+    time.sleep(rng.uniform(0, 5))
+    bed.demo("heal")
+    load.wait(1)
 
 
 @fault()

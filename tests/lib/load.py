@@ -34,9 +34,11 @@ class Request:
 
 class Load:
     def __init__(self, bed, prefix, directory, seed=None, clients=("http", "http", "amqp", "cli"), pause=1.0, limit=2000,
-                 sites=SITES):
+                 sites=SITES, resources=None):
+        """resources: so many that all sites share, and no others."""
         self.bed, self.directory, self.pause, self.limit = bed, directory, pause, limit
         self.prefix = f"{prefix}-{uuid.uuid4().hex[:8]}"
+        self.resources = resources
         self.requests = []
         self.failures = []      # (monotonic time, site, door, what): 429, 503, lost connections
         self.unexpected = []    # answers that no fault explains
@@ -54,6 +56,12 @@ class Load:
         return self
 
     def __exit__(self, *_):
+        self.stop()
+
+    def finish(self, seconds):
+        """Until as many as the limit says were asked."""
+        for thread in self.threads:
+            thread.join(seconds)
         self.stop()
 
     def stop(self):
@@ -79,8 +87,9 @@ class Load:
     # --- clients ---
 
     def make(self, site, door, rng):
-        members = rng.choice([SITES] * 3 + [tuple(name for name in SITES if name != other) for other in SITES if other != site])
-        resource = f"{self.prefix}-{rng.randrange(4)}" if members == SITES else "-".join((self.prefix, *members))
+        pairs = [] if self.resources else [tuple(name for name in SITES if name != other) for other in SITES if other != site]
+        members = rng.choice([SITES] * 3 + pairs)
+        resource = f"{self.prefix}-{rng.randrange(self.resources or 4)}" if members == SITES else "-".join((self.prefix, *members))
         request = Request(site, door, resource, " & ".join(members))
         with self.lock:
             if len(self.requests) >= self.limit:
