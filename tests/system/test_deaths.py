@@ -114,7 +114,7 @@ def start(bed, resource, script):
 
 def resolve(bed, resource, operation):
     """Nothing is in doubt any more, for the tests that follow."""
-    result = bed.cli("op", "resolve", operation, "--site", "Nantes", "failed")
+    result = bed.cli("op", "resolve", operation, "failed")
     assert result.exit_code == 0, f"{resource}: {result}"
 
 
