@@ -54,7 +54,9 @@ def state_at(bed, at, operation, site):
 
 
 def incarnation(bed, site):
-    return bed.get(site, "/v1/status")["incarnation"]
+    answer = wait_until(lambda: (got := bed.http(site, "GET", "/v1/status")).status_code == 200 and got, 60,
+                        f"{site} says how it is")
+    return answer.json()["incarnation"]
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["backup", "lost"])

@@ -59,6 +59,15 @@ static bool holds(struct node *at, const char *resource, const struct chp_uuid *
     return found;
 }
 
+/* What is on its way, on cut links. */
+static void lose_messages(void)
+{
+    for (size_t i = 0; i < cluster.message_count; i++) {
+        chp_buf_deinit(&cluster.messages[i].item);
+    }
+    cluster.message_count = 0;
+}
+
 /* State of the operation at site, as `at` shows it. */
 static void expect_state(struct node *at, const struct chp_uuid *id, const char *site,
                          const char *state)
@@ -232,10 +241,7 @@ static void dots_given_twice_are_given_anew(void **state)
     struct chp_uuid lost = cluster_request(node(0), "r", "add", NULL, NULL);
     struct chp_uuid lost2 = cluster_request(node(0), "r", "add", NULL, NULL);
     cluster_settle(&cluster);
-    for (size_t i = 0; i < cluster.message_count; i++) {
-        chp_buf_deinit(&cluster.messages[i].item);
-    }
-    cluster.message_count = 0;
+    lose_messages();
     node(0)->known = file;
     node(0)->serial = file.serial;
     cluster_replace_store(node(0), backup, true);
@@ -329,7 +335,7 @@ static void what_no_member_has_is_lost_and_recorded(void **state)
     cluster.cut[2][1] = true;
     struct chp_uuid cause = cluster_request(node(2), "r", "add", NULL, NULL);
     cluster_settle(&cluster);
-    cluster.message_count = 0;
+    lose_messages();
     struct chp_uuid effect = cluster_request(node(0), "r", "add", NULL, NULL);
     cluster_settle(&cluster);
     assert_int_equal(cluster_count_runs(node(1), &effect), 0);
