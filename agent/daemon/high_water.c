@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,8 +34,8 @@ enum {
 static_assert(LINE_BYTES > CHP_SITE_MAX_BYTES + 64, "a line takes a site and two numbers");
 
 struct high_water {
-    int fd;        /* -1: there is none yet */
-    int directory; /* for the file's lock and its making */
+    int fd; /* -1: there is none yet */
+    int directory;
     char machine[MACHINE_BYTES];
     char database[DATABASE_BYTES];
     struct chp_high_water known;
@@ -229,19 +228,9 @@ struct high_water *high_water__open(const char *directory, const struct chp_engi
                                     size_t peer_count, struct chp_error *error)
 {
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (fd >= 0 && errno == EWOULDBLOCK) {
-            (void)chp_error_set(error, CHP_EBUSY,
-                                "another agent works with the state directory %s: each site needs "
-                                "its own",
-                                directory);
-        } else {
-            (void)chp_error_set(error, CHP_EIO, "cannot open the state directory %s: %s", directory,
-                                strerror(errno));
-        }
-        if (fd >= 0) {
-            (void)close(fd);
-        }
+    if (fd < 0) {
+        (void)chp_error_set(error, CHP_EIO, "cannot open the state directory %s: %s", directory,
+                            strerror(errno));
         return NULL;
     }
     struct high_water *water = chp_alloc(sizeof *water);

@@ -16,8 +16,9 @@
 
 struct high_water;
 
-/* Reads the file in directory; the first advance makes a new one. The directory stays locked: a
- * second agent with this directory is refused (CHP_EBUSY). peers are borrowed. NULL with *error. */
+/* Reads the file in directory; the first advance makes a new one. peers are borrowed. NULL with
+ * *error. That no other agent works in directory is the spool's to see to (drivers/shell/spool.h).
+ */
 struct high_water *high_water__open(const char *directory, const struct chp_engine_peer *peers,
                                     size_t peer_count, struct chp_error *error);
 void high_water__free(struct high_water *water);

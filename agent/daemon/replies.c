@@ -314,11 +314,11 @@ static void leave_out(struct replies *replies, const char *reply_to)
     }
 }
 
-static int publish(struct replies *replies, struct held *held)
+static int publish(struct replies *replies, const struct lane *lane, struct held *held)
 {
     struct chp_publication publication = {
         .exchange = "",
-        .routing_key = held->lane->reply_to,
+        .routing_key = lane->reply_to,
         .body = chp_buf_bytes(&held->body),
         .token = token_of_row(replies, held->number),
         .correlation_id = held->correlation_id,
@@ -338,7 +338,7 @@ void replies__pump(struct replies *replies)
     while (may_publish(replies) && (link = chp_list_first(&replies->ready)) != NULL) {
         struct lane *lane = CHP_CONTAINER(link, struct lane, link);
         struct held *held = CHP_CONTAINER(chp_list_first(&lane->held), struct held, link);
-        int code = publish(replies, held);
+        int code = publish(replies, lane, held);
         if (code == CHP_EBUSY || code == CHP_EUNAVAILABLE) {
             break; /* replies__pump again when there is room */
         }

@@ -161,7 +161,7 @@ def test_queue_that_is_gone_holds_nobody(broken, client, rid, shared):
 
 def test_queue_that_refuses_holds_nobody_and_gets_all(broken, client, rid, shared):
     (shared / "gate").touch()
-    full = Client(broken, rid + "-full", **{"x-max-length": 7, "x-overflow": "reject-publish"})
+    full = Client(broken, rid + "-full", **{"x-max-length": 40, "x-overflow": "reject-publish"})
     keys = ask_many(full, rid + "-other", shared / "gate")
     wait_until(lambda: done(broken, rid + "-other") == len(keys), 90, "all has run")
     own = ask_many(client, rid, shared / "gate")
@@ -187,5 +187,6 @@ def test_who_asked_again_is_told_after_a_kill(broken, client, rid, shared):
         broken.demo("start", "Rennes", "agent")
         (shared / "gate").touch()
         client.wait_for("completed", 1)
-        assert [reply["kind"] for reply in first.replies("first")] == ["accepted", "result", "completed"]
+        told = dict.fromkeys(reply["kind"] for reply in first.replies("first"))  # at least once each
+        assert list(told) == ["accepted", "result", "completed"]
     client.check([rid])
