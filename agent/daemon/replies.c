@@ -94,6 +94,7 @@ static void free_lane(struct replies *replies, struct lane *lane)
 static bool leave_lane(struct replies *replies, struct held *held)
 {
     struct lane *lane = held->lane;
+    CHP_ASSERT(lane != NULL);
     chp_list_remove(&held->link);
     held->lane = NULL;
     if (chp_list_empty(&lane->held)) {

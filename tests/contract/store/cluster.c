@@ -213,13 +213,19 @@ const char *cluster_ask(PGconn *pg, const char *sql)
     return value;
 }
 
+enum { SESSIONS_GONE_TRIES = 3000, SESSIONS_GONE_PAUSE_US = 10 * 1000 };
+
 void cluster_clear(const struct cluster *cluster)
 {
     PGconn *pg = cluster_connect(cluster);
-    while (strcmp(cluster_ask(pg, "SELECT count(*) FROM pg_stat_activity"
-                                  " WHERE application_name LIKE 'cheops-agent%'"),
-                  "0") != 0) {
-        (void)usleep(1000);
+    for (int i = 0; strcmp(cluster_ask(pg, "SELECT count(*) FROM pg_stat_activity"
+                                           " WHERE application_name LIKE 'cheops-agent%'"),
+                           "0") != 0;
+         i++) {
+        if (i == SESSIONS_GONE_TRIES) {
+            give_up("sessions are left", "by a test that failed, see above");
+        }
+        (void)usleep(SESSIONS_GONE_PAUSE_US);
     }
     cluster_run(
         pg, "TRUNCATE cheops.self, cheops.resource, cheops.operation, cheops.execution,"

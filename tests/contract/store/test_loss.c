@@ -3,12 +3,14 @@
  * nothing, and comes back. */
 #include "suite.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "cluster.h"
 #include "store/pg_store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static struct cluster cluster;
 
@@ -43,12 +45,27 @@ static void close_store(struct suite *suite)
     free(suite);
 }
 
+enum { AWAIT_MS = 60 * 1000, PAUSE_US = 500 };
+
 static void await(struct suite *suite, const unsigned *counter, unsigned value)
 {
-    while (*counter < value) {
-        turn(suite);
+    uint64_t end_ms = chp_clock_mono_ms() + AWAIT_MS;
+    while (*counter < value && chp_clock_mono_ms() < end_ms) {
+        (void)event_base_loop(suite->user, EVLOOP_NONBLOCK);
+        (void)usleep(PAUSE_US);
     }
     assert_int_equal(*counter, value);
+}
+
+/* Until somebody waits for a lock. */
+static void await_lock(struct suite *suite, PGconn *pg)
+{
+    static const char sql[] = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    uint64_t end_ms = chp_clock_mono_ms() + AWAIT_MS;
+    while (strcmp(cluster_ask(pg, sql), "0") == 0) {
+        assert_true(chp_clock_mono_ms() < end_ms);
+        (void)event_base_loop(suite->user, EVLOOP_NONBLOCK);
+    }
 }
 
 static void end_backends(PGconn *pg, const char *name)
@@ -93,9 +110,7 @@ static void a_batch_in_flight_ends_as_unavailable(void **state)
     struct commit *commit = suite_batch(suite);
     (void)suite_resource(commit, "waiting", CHP_LEVEL_EVENTUAL);
     chp_store_submit(suite->store, &commit->batch);
-    while (strcmp(cluster_ask(pg, "SELECT count(*) FROM pg_locks WHERE NOT granted"), "0") == 0) {
-        (void)event_base_loop(suite->user, EVLOOP_NONBLOCK);
-    }
+    await_lock(suite, pg);
     end_backends(pg, "cheops-agent batches");
     await(suite, &suite->downs, 1);
     assert_true(commit->done);
@@ -211,9 +226,7 @@ static void queries_are_bounded_and_survive_their_connection(void **state)
     for (int i = 0; i < 3; i++) {
         chp_store_query(suite->store, CHP_QUERY_STATUS, NULL, 0, count_codes, counts);
     }
-    while (strcmp(cluster_ask(pg, "SELECT count(*) FROM pg_locks WHERE NOT granted"), "0") == 0) {
-        (void)event_base_loop(suite->user, EVLOOP_NONBLOCK);
-    }
+    await_lock(suite, pg);
     end_backends(pg, "cheops-agent queries");
     await(suite, &counts[2], 3);
     cluster_run(holder, "ROLLBACK");
