@@ -175,7 +175,7 @@ static void read_answer(int fd)
         answer[len] = 0;
     } while (len < sizeof end || strcmp(answer + len - (sizeof end - 1), end) != 0);
     if (strstr(answer, " 200 ") == NULL || strstr(answer, "\"completed\":true") == NULL ||
-        strstr(answer, "\"failed\"") != NULL) {
+        strstr(answer, "\"failed\":[]") == NULL) {
         link_die("not done: %s", answer);
     }
 }
