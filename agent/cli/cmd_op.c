@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
+#include "base/clock.h"
 #include "cli/table.h"
 #include "cli/text.h"
 #include "cli/views.h"
@@ -74,6 +75,21 @@ static const char *files_text(struct cli *cli, const json_t *files)
     return copy;
 }
 
+/* Each site says it of its own clock: so does the one that was asked. */
+static void print_suspicion(struct cli *cli, const json_t *operation)
+{
+    const json_t *ms = json_object_get(json_object_get(operation, "stamp"), "ms");
+    char stamp[CHP_TIME_TEXT_BYTES];
+    if (json_is_true(json_object_get(operation, "clock_suspect"))) {
+        chp_clock_format((uint64_t)json_integer_value(ms), stamp);
+        cli__view_line(cli, "clock",
+                       chp_arena_printf(&cli->arena,
+                                        "clock-suspect: its stamp, %s, led the clock of the site "
+                                        "that was asked when it came there",
+                                        stamp));
+    }
+}
+
 int cli__cmd_op_show(struct cli *cli)
 {
     json_t *operation = NULL;
@@ -93,6 +109,7 @@ int cli__cmd_op_show(struct cli *cli)
         };
         cli__view_fields(cli, operation, fields, sizeof fields / sizeof fields[0]);
         cli__view_line(cli, "entered", cli__when(cli, cli__text(operation, "entered_at")));
+        print_suspicion(cli, operation);
         cli__view_line(cli, "files", files_text(cli, json_object_get(operation, "files")));
         print_sites(cli, json_object_get(operation, "sites"));
         cli__view_doubts(cli, operation);
@@ -112,7 +129,11 @@ void cli__view_operations(struct cli *cli, const json_t *operations)
         cli__table_add(&table, cli__text(operation, "id"));
         cli__table_add(&table, cli__text(operation, "resource"));
         cli__table_add(&table, cli__text(operation, "type"));
-        cli__table_add(&table, cli__text(operation, "state"));
+        bool suspect = json_is_true(json_object_get(operation, "clock_suspect"));
+        const char *state = cli__text(operation, "state");
+        cli__table_add(&table, suspect && state != NULL
+                                   ? chp_arena_printf(&cli->arena, "%s, clock-suspect", state)
+                                   : state);
         cli__table_add(&table, cli__text(operation, "origin"));
         cli__table_add(&table, cli__when(cli, cli__text(operation, "entered_at")));
         cli__table_add(&table, cli__text(operation, "summary"));

@@ -196,13 +196,15 @@ const char *engine__intern(struct chp_engine *engine, const char *name)
     return known;
 }
 
-/* The latest wall clock that a peer confirms now; 0 when none is up. */
+/* The latest wall clock that a peer confirms; 0 when none was heard since the start. What a peer
+ * said goes on with the monotonic clock, so that the clock of a site that is cut off is still
+ * checked, and a peer whose clock is behind is not believed as soon as the others are silent. */
 static uint64_t confirmed_wall_ms(const struct chp_engine *engine, const struct chp_now *now)
 {
     uint64_t latest = 0;
     for (size_t i = 0; i < engine->config.peer_count; i++) {
         const struct peer *peer = &engine->peers[i];
-        if (peer->up) {
+        if (peer->heard) {
             uint64_t wall_ms = peer->beat_wall_ms + (now->mono_us - peer->heard_us) / 1000;
             latest = wall_ms > latest ? wall_ms : latest;
         }
@@ -220,6 +222,12 @@ bool chp_engine_clock_suspect(const struct chp_engine *engine, const struct chp_
 uint64_t engine__trusted_wall_ms(const struct chp_engine *engine, const struct chp_now *now)
 {
     return chp_engine_clock_suspect(engine, now) ? confirmed_wall_ms(engine, now) : now->wall_ms;
+}
+
+bool engine__leads(const struct chp_engine *engine, struct chp_stamp stamp,
+                   const struct chp_now *now)
+{
+    return stamp.ms > engine__trusted_wall_ms(engine, now) + engine->config.max_skew_ms;
 }
 
 bool chp_engine_peer(const struct chp_engine *engine, size_t index, struct chp_peer_view *view)

@@ -102,14 +102,14 @@ static void merge(struct chp_engine *engine, struct resource *resource,
 }
 
 static void journal(struct chp_engine *engine, const struct chp_operation *operation,
-                    const struct chp_now *now, struct chp_effects *effects)
+                    bool clock_suspect, const struct chp_now *now, struct chp_effects *effects)
 {
     struct chp_buf data = {0};
     chp_buf_add_text(&data, "{\"type\":");
     journal__add_string(&data, operation->type);
     chp_buf_add_text(&data, ",\"origin\":");
     journal__add_string(&data, operation->dot.origin);
-    chp_buf_add_byte(&data, '}');
+    chp_buf_add_text(&data, clock_suspect ? ",\"clock_suspect\":true}" : "}");
     journal__add(engine,
                  &(struct journal_entry){.kind = "operation.received",
                                          .resource = operation->resource,
@@ -190,7 +190,9 @@ static void store(struct chp_engine *engine, struct resource *resource,
     write->operation.operation = operation;
     write->operation.item = arrival->bytes;
     write->operation.received_ms = arrival->event->now.wall_ms;
-    journal(engine, operation, &arrival->event->now, effects);
+    bool clock_suspect = engine__leads(engine, operation->stamp, &arrival->event->now);
+    write->operation.clock_suspect = clock_suspect;
+    journal(engine, operation, clock_suspect, &arrival->event->now, effects);
     engine->arrived_us = arrival->event->now.mono_us;
     report__arrived(engine);
     if (strcmp(operation->dot.origin, engine->config.site) == 0) {

@@ -229,6 +229,8 @@ static void record(struct chp_engine *engine, const struct chp_event *event,
     write->operation.reply_to = request->reply_to;
     write->operation.correlation_id = request->correlation_id;
     write->operation.received_ms = event->now.wall_ms;
+    bool clock_suspect = engine__leads(engine, operation->stamp, &event->now);
+    write->operation.clock_suspect = clock_suspect;
     /* Also when the door made the key: a request whose commit is unknown is offered again under it.
      */
     write = chp_batch_write(&effects->batch, CHP_WRITE_KEY);
@@ -247,7 +249,7 @@ static void record(struct chp_engine *engine, const struct chp_event *event,
     journal__add_strings(&data, operation->members, operation->member_count);
     chp_buf_add_text(&data, ",\"principal\":");
     journal__add_string(&data, operation->principal);
-    chp_buf_add_byte(&data, '}');
+    chp_buf_add_text(&data, clock_suspect ? ",\"clock_suspect\":true}" : "}");
     journal__add(engine,
                  &(struct journal_entry){.kind = "operation.accepted",
                                          .resource = operation->resource,

@@ -263,6 +263,9 @@ struct peer *engine__peer(const struct chp_engine *engine, const char *site);
 bool engine__is_known(const struct chp_engine *engine, const char *site);
 const char *engine__intern(struct chp_engine *engine, const char *name);
 uint64_t engine__trusted_wall_ms(const struct chp_engine *engine, const struct chp_now *now);
+/* Design 4.2: whether the stamp leads the trusted clock by more than max_skew. */
+bool engine__leads(const struct chp_engine *engine, struct chp_stamp stamp,
+                   const struct chp_now *now);
 bool engine__contains(const char *const *sites, size_t count, const char *site);
 
 void engine__free_deferred(struct deferred *deferred);

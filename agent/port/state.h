@@ -111,6 +111,7 @@ struct chp_write {
             const char *reply_to;  /* at the origin: its first listener's, or NULL */
             const char *correlation_id;
             uint64_t received_ms; /* wall clock here */
+            bool clock_suspect;   /* its stamp leads the trusted clock here by more than max_skew */
         } operation;
         struct chp_execution_row execution;
         struct {

@@ -17,6 +17,7 @@ struct mem_operation {
     const char *reply_to;
     const char *correlation_id;
     uint64_t arrival;
+    bool clock_suspect;
     bool completed;
     bool failed;
 };

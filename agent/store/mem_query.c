@@ -163,15 +163,16 @@ static json_t *operation_json(const struct mem_store *store, const struct mem_op
     enum chp_state whole;
     json_t *sites = sites_json(store, row, &whole);
     return json_pack(
-        "{s:o,s:s,s:s,s:s,s:s,s:s,s:{s:s,s:I,s:I},s:{s:I,s:I},s:s,s:s,s:s,s:o,s:o,s:b,s:s,s:o,s:o}",
+        "{s:o,s:s,s:s,s:s,s:s,s:s,s:{s:s,s:I,s:I},s:{s:I,s:I},s:b,s:s,s:s,s:s,s:o,s:o,s:b,s:s,s:o,"
+        "s:o}",
         "id", uuid_json(&operation->id), "resource", operation->resource, "type", operation->type,
         "level", chp_level_name(operation->level), "scope", operation->scope, "origin",
         operation->dot.origin, "dot", "origin", operation->dot.origin, "incarnation",
         (json_int_t)operation->dot.incarnation, "n", (json_int_t)operation->dot.n, "stamp", "ms",
         (json_int_t)operation->stamp.ms, "counter", (json_int_t)operation->stamp.counter,
-        "principal", operation->principal, "driver", operation->driver, "summary",
-        operation->summary, "files", files_json(operation), "entered_at",
-        time_json(operation->entered_ms), "completed", row->completed, "state",
+        "clock_suspect", row->clock_suspect, "principal", operation->principal, "driver",
+        operation->driver, "summary", operation->summary, "files", files_json(operation),
+        "entered_at", time_json(operation->entered_ms), "completed", row->completed, "state",
         chp_state_name(whole), "members", names_json(operation->members, operation->member_count),
         "sites", sites);
 }

@@ -63,6 +63,7 @@ static void write_operation(struct mem_store *store, const struct chp_write *wri
         .reply_to = chp_arena_strdup(&store->rows->arena, write->operation.reply_to),
         .correlation_id = chp_arena_strdup(&store->rows->arena, write->operation.correlation_id),
         .arrival = ++store->arrival_last,
+        .clock_suspect = write->operation.clock_suspect,
     };
     set_item(store, &row, write->operation.item, id);
     put_operation(store, &row, name);

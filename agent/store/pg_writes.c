@@ -80,25 +80,25 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
                              "stamp_ms, stamp_counter, type,"
                              " level, scope, members, creates, driver, summary, files, key, "
                              "principal, entered_ms, deadline_ms,"
-                             " item, received_ms, reply_to, correlation_id)"
+                             " item, received_ms, reply_to, correlation_id, clock_suspect)"
                              " SELECT w.id, w.resource, w.origin, w.incarnation, w.n, w.stamp_ms, "
                              "w.stamp_counter, w.type,"
                              " w.level, w.scope, w.members::text[], w.creates, w.driver, "
                              "w.summary, w.files::json, w.key,"
                              " w.principal, w.entered_ms, w.deadline_ms, w.item, w.received_ms, "
-                             "w.reply_to, w.correlation_id"
+                             "w.reply_to, w.correlation_id, w.clock_suspect"
                              " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], "
                              "$5::bigint[], $6::bigint[],"
                              " $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[], "
                              "$12::boolean[], $13::text[],"
                              " $14::text[], $15::text[], $16::text[], $17::text[], $18::bigint[], "
                              "$19::bigint[], $20::bytea[],"
-                             " $21::bigint[], $22::text[], $23::text[])"
+                             " $21::bigint[], $22::text[], $23::text[], $24::boolean[])"
                              " AS w (id, resource, origin, incarnation, n, stamp_ms, "
                              "stamp_counter, type, level, scope, members,"
                              " creates, driver, summary, files, key, principal, entered_ms, "
                              "deadline_ms, item, received_ms,"
-                             " reply_to, correlation_id)"
+                             " reply_to, correlation_id, clock_suspect)"
                              " ON CONFLICT (id) DO NOTHING"},
     [CHP_WRITE_EXECUTION] =
         {"write_execution",
@@ -324,6 +324,7 @@ static void add_operation(struct pg_columns *columns, const struct chp_write *wr
     pg__add_u64(columns, write->operation.received_ms);
     pg__add_text(columns, write->operation.reply_to);
     pg__add_text(columns, write->operation.correlation_id);
+    pg__add_bool(columns, write->operation.clock_suspect);
 }
 
 /* As text, so that people and JSON can read it; the bytes beside it only where the text is not

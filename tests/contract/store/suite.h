@@ -62,6 +62,7 @@ struct wanted {
     uint64_t n;           /* 1 */
     uint64_t stamp_ms;    /* 1000 * n */
     enum chp_level level;
+    bool clock_suspect;
     uint8_t id; /* last byte of the operation's id: n when 0 */
 };
 struct chp_uuid suite_uuid(uint8_t last);

@@ -43,7 +43,8 @@ static void an_operation_is_shown_whole(void **state)
         "eventual',"
         "'scope':'Nantes & Paris & "
         "Rennes','origin':'Nantes','dot':{'origin':'Nantes','incarnation':7,'n':1},"
-        "'stamp':{'ms':1000,'counter':3},'principal':'alice','driver':'shell','summary':'echo "
+        "'stamp':{'ms':1000,'counter':3},'clock_suspect':false,'principal':'alice','driver':'shell'"
+        ",'summary':'echo "
         "\\u0027é\\u0027',"
         "'files':[{'name':'site.yml',"
         "'sha256':'2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881','size':1}],"
@@ -252,6 +253,27 @@ static void history_is_the_sequence(void **state)
     assert_operations(suite, CHP_QUERY_HISTORY, "empty", "", NULL, NULL, "");
     assert_int_equal(suite_ask(suite, CHP_QUERY_HISTORY, &json, "other", NULL, NULL, NULL), 0);
     assert_null(json);
+}
+
+static void a_suspect_operation_stays_one(void **state)
+{
+    struct suite *suite = *state;
+    char id[CHP_UUID_TEXT_BYTES];
+    suite_begin(suite, 0);
+    struct commit *commit = suite_batch(suite);
+    (void)suite_operation(suite, commit, &(struct wanted){.n = 1, .clock_suspect = true});
+    (void)suite_operation(suite, commit, &(struct wanted){.n = 2});
+    suite_commit_ok(suite, commit);
+    commit = suite_batch(suite); /* when it comes again, by another clock */
+    (void)suite_operation(suite, commit, &(struct wanted){.n = 1});
+    (void)suite_operation(suite, commit, &(struct wanted){.n = 2, .clock_suspect = true});
+    suite_commit_ok(suite, commit);
+    for (uint8_t n = 1; n <= 2; n++) {
+        json_t *json = must_ask(suite, CHP_QUERY_OPERATION, id_of(n, id), NULL, NULL, NULL);
+        const json_t *suspect = json_object_get(json, "clock_suspect");
+        assert_true(n == 1 ? json_is_true(suspect) : json_is_false(suspect));
+        json_decref(json);
+    }
 }
 
 static void a_resource_is_shown_whole(void **state)
@@ -472,6 +494,7 @@ const struct CMUnitTest suite_answer_tests[] = {
     TEST(operations_are_listed_newest_first),
     TEST(operations_are_listed_by_their_state_at_a_site),
     TEST(history_is_the_sequence),
+    TEST(a_suspect_operation_stays_one),
     TEST(a_resource_is_shown_whole),
     TEST(a_resources_state_is_that_of_the_replica_here),
     TEST(resources_are_paged_by_id),

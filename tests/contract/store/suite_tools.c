@@ -139,6 +139,7 @@ struct chp_operation *suite_operation(struct suite *suite, struct commit *commit
     write->operation.operation = operation;
     write->operation.item = item;
     write->operation.received_ms = 1790000000200;
+    write->operation.clock_suspect = wanted->clock_suspect;
     return operation;
 }
 

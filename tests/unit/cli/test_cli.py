@@ -522,7 +522,9 @@ OPERATION_JSON = {
     "origin": "Nantes", "principal": "cheops", "driver": "shell", "summary": "sh -c 'echo é'",
     "files": [{"name": "a.bin", "sha256": "00", "size": 20 << 20}], "entered_at": "2026-11-24T03:32:03.123Z",
     "completed": True, "state": "done", "members": ["Nantes", "Paris"],
+    "stamp": {"ms": 1700000000000, "counter": 0}, "clock_suspect": False,
     "sites": [result("Nantes", output="hello\n", elapsed_ms=9), result("Paris", unverified=True)]}
+SUSPECT_JSON = dict(OPERATION_JSON, stamp={"ms": 1827057600007, "counter": 3}, clock_suspect=True)
 
 
 def test_op_show(api, env):
@@ -534,6 +536,10 @@ def test_op_show(api, env):
     assert text.endswith("\nNantes:\n    hello\n")
     assert json.loads(ok(env, "op", "show", "-o", "json", OPERATION)) == OPERATION_JSON
     assert "there is no /v1/operations/x" in fails(3, env, "op", "show", "x")
+    assert "clock" not in text
+    api.answers[f"/v1/operations/{OPERATION}"] = (200, SUSPECT_JSON)
+    suspect = r"^clock +clock-suspect: its stamp, 2027-11-24T12:00:00.007Z, led the clock of the site that was asked"
+    assert re.search(suspect, ok(env, "op", "show", OPERATION), re.M)
 
 
 def test_op_list(api, env):
@@ -545,6 +551,8 @@ def test_op_list(api, env):
     assert lines[0].index("TYPE") == lines[1].index("set") == lines[2].index("longer") + 2  # two wide characters
     assert lines[2].endswith("a\\x1b[31m")
     assert len(ok(env, "op", "list", "-o", "json").splitlines()) == 2
+    api.answers["/v1/operations"] = (200, {"operations": [SUSPECT_JSON]})
+    assert " done, clock-suspect " in ok(env, "op", "list")
 
 
 def test_op_watch(api, env):

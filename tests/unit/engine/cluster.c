@@ -12,10 +12,17 @@
 
 static const char *const names[CLUSTER_SITES_MAX] = {"A", "B", "C", "D"};
 
+struct chp_now cluster_now(const struct node *node)
+{
+    struct chp_now now = node->cluster->now;
+    now.wall_ms += (uint64_t)node->clock_ms;
+    return now;
+}
+
 static void step(struct node *node, struct chp_event *event)
 {
     if (node->engine != NULL) {
-        event->now = node->cluster->now;
+        event->now = cluster_now(node);
         chp_engine_step(node->engine, event, node->open);
     }
 }
@@ -343,7 +350,8 @@ static void beat(struct cluster *cluster, int from, int to)
     struct chp_beat sent;
     struct chp_mark marks[CHP_KEY_COUNT];
     struct node *node = &cluster->nodes[from];
-    chp_engine_beat(node->engine, names[to], &cluster->now, &sent);
+    struct chp_now now = cluster_now(node);
+    chp_engine_beat(node->engine, names[to], &now, &sent);
     size_t count = chp_engine_marks(node->engine, names[to], marks);
     struct chp_event beat = {.kind = CHP_EVENT_BEAT,
                              .beat = {.from = names[from],
@@ -594,7 +602,7 @@ static void shown_on_answer(void *user, int code, const char *json, const struct
     *(json_t **)user = json == NULL ? NULL : json_loads(json, 0, NULL);
 }
 
-const char *cluster_shown(struct node *node, const struct chp_uuid *operation, const char *site)
+static json_t *answer_of(struct node *node, const struct chp_uuid *operation)
 {
     char id[CHP_UUID_TEXT_BYTES];
     const char *params[] = {id};
@@ -603,6 +611,27 @@ const char *cluster_shown(struct node *node, const struct chp_uuid *operation, c
     chp_store_query(node->store, CHP_QUERY_OPERATION, params, 1, shown_on_answer, &answer);
     while (chp_mem_store_run(node->store)) {
     }
+    return answer;
+}
+
+struct chp_stamp cluster_stamp(struct node *node, const struct chp_uuid *operation, bool *suspect)
+{
+    json_t *answer = answer_of(node, operation);
+    json_int_t ms;
+    json_int_t counter;
+    int is_suspect;
+    CHP_ASSERT(json_unpack(answer, "{s:{s:I,s:I},s:b}", "stamp", "ms", &ms, "counter", &counter,
+                           "clock_suspect", &is_suspect) == 0);
+    json_decref(answer);
+    if (suspect != NULL) {
+        *suspect = is_suspect;
+    }
+    return (struct chp_stamp){.ms = (uint64_t)ms, .counter = (uint32_t)counter};
+}
+
+const char *cluster_shown(struct node *node, const struct chp_uuid *operation, const char *site)
+{
+    json_t *answer = answer_of(node, operation);
     const char *shown = "nothing";
     size_t i;
     json_t *row;

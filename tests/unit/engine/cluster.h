@@ -72,12 +72,13 @@ struct node {
     bool commands_doubt; /* they end in doubt */
     int resolved_code;   /* the last answer to a resolve, its sentence in error */
     size_t resolved_count;
+    int64_t clock_ms; /* what its wall clock is ahead of the others' */
 };
 
 struct cluster {
     struct node nodes[CLUSTER_SITES_MAX];
     int count;
-    struct chp_now now;
+    struct chp_now now;                                    /* of a site whose clock is right */
     struct cluster_message messages[CLUSTER_MESSAGES_MAX]; /* on their way */
     size_t message_count;
     bool cut[CLUSTER_SITES_MAX][CLUSTER_SITES_MAX];
@@ -112,6 +113,10 @@ void cluster_resolve(struct node *node, const struct chp_uuid *operation,
                      enum chp_resolution resolution);
 /* Commits a batch that is not the engine's, and frees it. */
 void cluster_write(struct node *node, struct chp_batch *batch);
+/* The time at node, by its own clock. */
+struct chp_now cluster_now(const struct node *node);
+/* As the store of node shows them; suspect may be NULL. */
+struct chp_stamp cluster_stamp(struct node *node, const struct chp_uuid *operation, bool *suspect);
 /* What the store of node has of the operation at a site: "state run reason". */
 const char *cluster_shown(struct node *node, const struct chp_uuid *operation, const char *site);
 /* Puts an item into the stream of operations from a site to another, as if it had been sent. */
