@@ -211,21 +211,27 @@ static void check_clock(struct chp_agent *agent, json_t *checks)
     bool suspect = agent->engine != NULL && chp_engine_clock_suspect(agent->engine, &now);
     int64_t largest = 0;
     const char *site = NULL;
+    size_t up_count = 0;
+    size_t far_count = 0;
     struct chp_peer_view view;
     for (size_t i = 0; agent->engine != NULL && chp_engine_peer(agent->engine, i, &view); i++) {
-        if (view.up && llabs(view.clock_offset_ms) > llabs(largest)) {
+        uint64_t offset_ms = (uint64_t)llabs(view.clock_offset_ms);
+        up_count += view.up;
+        far_count += view.up && offset_ms > agent->config->agent.max_skew_ms;
+        if (view.up && offset_ms > (uint64_t)llabs(largest)) {
             largest = view.clock_offset_ms;
             site = view.site;
         }
     }
-    bool far = (uint64_t)llabs(largest) > agent->config->agent.max_skew_ms;
+    bool alone = up_count > 1 && far_count == up_count;
     char detail[DETAIL_BYTES];
     (void)snprintf(detail, sizeof detail, "%s, largest offset to a site that is up %lld ms%s%s",
                    suspect ? "not trusted: it leads what other sites confirm" : "trusted",
                    (long long)largest, site == NULL ? "" : " to ", site == NULL ? "" : site);
-    add_check(checks, "clock", !suspect && !far, detail,
+    add_check(checks, "clock", !suspect && far_count == 0, detail,
               suspect ? "set the clock of this site by NTP; operations take their time from the "
                         "other sites meanwhile"
+              : alone ? "set the clock of this site by NTP: it differs from that of every other"
                       : "set the clock of that site, or of this one, by NTP");
 }
 

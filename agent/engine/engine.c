@@ -196,20 +196,33 @@ const char *engine__intern(struct chp_engine *engine, const char *name)
     return known;
 }
 
-/* The latest wall clock that a peer confirms; 0 when none was heard since the start. What a peer
+/* The wall clock of a peer, as far as it is known; 0 when it was not heard since the start. What it
  * said goes on with the monotonic clock, so that the clock of a site that is cut off is still
  * checked, and a peer whose clock is behind is not believed as soon as the others are silent. */
+static uint64_t wall_ms_of(const struct peer *peer, const struct chp_now *now)
+{
+    return peer->heard ? peer->beat_wall_ms + (now->mono_us - peer->heard_us) / 1000 : 0;
+}
+
+/* The latest wall clock that a peer confirms; 0 when none was heard. */
 static uint64_t confirmed_wall_ms(const struct chp_engine *engine, const struct chp_now *now)
 {
     uint64_t latest = 0;
     for (size_t i = 0; i < engine->config.peer_count; i++) {
-        const struct peer *peer = &engine->peers[i];
-        if (peer->heard) {
-            uint64_t wall_ms = peer->beat_wall_ms + (now->mono_us - peer->heard_us) / 1000;
-            latest = wall_ms > latest ? wall_ms : latest;
-        }
+        uint64_t wall_ms = wall_ms_of(&engine->peers[i], now);
+        latest = wall_ms > latest ? wall_ms : latest;
     }
     return latest;
+}
+
+bool engine__clock_lags(const struct chp_engine *engine, const struct chp_now *now)
+{
+    uint64_t earliest = UINT64_MAX;
+    for (size_t i = 0; i < engine->config.peer_count; i++) {
+        uint64_t wall_ms = wall_ms_of(&engine->peers[i], now);
+        earliest = wall_ms != 0 && wall_ms < earliest ? wall_ms : earliest;
+    }
+    return earliest != UINT64_MAX && earliest > now->wall_ms + engine->config.max_skew_ms;
 }
 
 bool chp_engine_clock_suspect(const struct chp_engine *engine, const struct chp_now *now)

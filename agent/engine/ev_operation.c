@@ -170,7 +170,7 @@ static void begin_own(struct chp_engine *engine, struct resource *resource,
 {
     const struct chp_operation *operation = arrival->operation;
     const struct chp_now *now = &arrival->event->now;
-    struct tracked *tracked = tracked__add(engine, operation, NULL, 0);
+    struct tracked *tracked = tracked__add(engine, operation, NULL, 0, now);
     struct chp_ack told;
     engine__deliver(engine, tracked, operation, arrival->bytes, effects);
     if (arrival->past != NULL && ack_of(arrival->past->ours, effects, &told) &&

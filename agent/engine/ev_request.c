@@ -295,7 +295,7 @@ static void accept(struct chp_engine *engine, const struct chp_event *event,
     record(engine, event, operation, encoded, effects);
     struct chp_listener listener = reply__listener(event->request.request);
     struct tracked *tracked =
-        tracked__add(engine, operation, &listener, listener.reply_to == NULL ? 0 : 1);
+        tracked__add(engine, operation, &listener, listener.reply_to == NULL ? 0 : 1, &event->now);
     engine__deliver(engine, tracked, operation, encoded, effects);
     engine->arrived_us = event->now.mono_us;
     report__arrived(engine);

@@ -4,6 +4,8 @@
  * 4.1), events that were published after a configured time. A few at a time, by age as the trusted
  * clock says, and only when that clock has gone steadily for an hour: one that jumps ahead, or that
  * was wrong when the agent started, must be seen by a person or by NTP before it costs anything.
+ * What was written while the clock was behind all others' seems older than it is when the clock has
+ * been set right: then nothing is forgotten for as long as the longest of it is kept.
  */
 #include "engine/internal.h"
 
@@ -27,6 +29,18 @@ static bool is_steady(struct chp_engine *engine, const struct chp_now *now, uint
     return now->mono_us - engine->steady_since_us >= STEADY_S * second_us;
 }
 
+/* Whether what is kept may have been written by a clock that was behind. */
+static bool has_lagged(struct chp_engine *engine, const struct chp_now *now)
+{
+    uint64_t kept_ms = CHP_KEYS_KEPT_MS > engine->config.events_kept_ms
+                           ? CHP_KEYS_KEPT_MS
+                           : engine->config.events_kept_ms;
+    if (engine__clock_lags(engine, now)) {
+        engine->lagged_us = now->mono_us;
+    }
+    return engine->lagged_us != 0 && (now->mono_us - engine->lagged_us) / 1000 < kept_ms;
+}
+
 static uint64_t before(uint64_t wall_ms, uint64_t kept_ms)
 {
     return wall_ms > kept_ms ? wall_ms - kept_ms : 0;
@@ -35,8 +49,9 @@ static uint64_t before(uint64_t wall_ms, uint64_t kept_ms)
 void forget__tick(struct chp_engine *engine, const struct chp_now *now, struct chp_effects *effects)
 {
     uint64_t wall_ms = engine__trusted_wall_ms(engine, now);
-    if (!is_steady(engine, now, wall_ms) || engine->forgetting ||
-        now->mono_us < engine->forget_us) {
+    bool steady = is_steady(engine, now, wall_ms);
+    bool lagged = has_lagged(engine, now);
+    if (!steady || lagged || engine->forgetting || now->mono_us < engine->forget_us) {
         return;
     }
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_FORGET);

@@ -197,7 +197,7 @@ struct tracked {
     const char *resource;
     struct member_progress *members;
     size_t member_count;
-    uint64_t entered_ms;
+    uint64_t entered_us; /* by the monotonic clock here, modulo 2^64 */
     bool completed;
     struct chp_listener *listeners; /* the first one, if any, is who asked first */
     size_t listener_count;
@@ -233,6 +233,7 @@ struct chp_engine {
     uint64_t forget_us;       /* not before */
     uint64_t steady_since_us; /* the trusted clock has not jumped; 0 not known yet */
     uint64_t clock_ahead_ms;  /* of the monotonic one, at the last tick */
+    uint64_t lagged_us;       /* when the clock was last seen behind; 0 never */
     uint64_t resolved;        /* executions whose doubt has ended since the start */
     struct peer *peers;
     struct chp_map *resources;
@@ -263,6 +264,8 @@ struct peer *engine__peer(const struct chp_engine *engine, const char *site);
 bool engine__is_known(const struct chp_engine *engine, const char *site);
 const char *engine__intern(struct chp_engine *engine, const char *name);
 uint64_t engine__trusted_wall_ms(const struct chp_engine *engine, const struct chp_now *now);
+/* Whether it lags what every peer that was heard confirms by more than max_skew. */
+bool engine__clock_lags(const struct chp_engine *engine, const struct chp_now *now);
 /* Design 4.2: whether the stamp leads the trusted clock by more than max_skew. */
 bool engine__leads(const struct chp_engine *engine, struct chp_stamp stamp,
                    const struct chp_now *now);
@@ -406,7 +409,8 @@ void stream__deinit(struct peer *peer);
 struct tracked *tracked__get(struct chp_engine *engine, const struct chp_uuid *id);
 /* members are states at admission; all strings are copied. */
 struct tracked *tracked__add(struct chp_engine *engine, const struct chp_operation *operation,
-                             const struct chp_listener *listeners, size_t listener_count);
+                             const struct chp_listener *listeners, size_t listener_count,
+                             const struct chp_now *now);
 void tracked__set_number(struct chp_engine *engine, struct tracked *tracked, const char *site,
                          uint64_t number);
 /* The answer of one member: write, notice, and completion when it was the last. */

@@ -50,7 +50,8 @@ static bool is_listener(const struct tracked *tracked, const struct chp_listener
 }
 
 struct tracked *tracked__add(struct chp_engine *engine, const struct chp_operation *operation,
-                             const struct chp_listener *listeners, size_t listener_count)
+                             const struct chp_listener *listeners, size_t listener_count,
+                             const struct chp_now *now)
 {
     struct tracked *tracked = chp_alloc(sizeof *tracked);
     struct chp_arena *arena = &tracked->arena;
@@ -58,7 +59,10 @@ struct tracked *tracked__add(struct chp_engine *engine, const struct chp_operati
     tracked->incarnation = operation->dot.incarnation;
     tracked->n = operation->dot.n;
     tracked->resource = chp_arena_strdup(arena, operation->resource);
-    tracked->entered_ms = operation->entered_ms;
+    /* Its age, from here on by a clock that does not jump. */
+    uint64_t age_ms =
+        now->wall_ms > operation->entered_ms ? now->wall_ms - operation->entered_ms : 0;
+    tracked->entered_us = now->mono_us - age_ms * 1000;
     for (size_t i = 0; i < listener_count; i++) {
         add_listener(tracked, &listeners[i]);
     }
@@ -242,8 +246,7 @@ void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const s
     chp_list_remove(&member->link);
     member->run = ack->run;
     member->state = ack->state;
-    uint64_t elapsed_ms =
-        now->wall_ms > tracked->entered_ms ? now->wall_ms - tracked->entered_ms : 0;
+    uint64_t elapsed_ms = (now->mono_us - tracked->entered_us) / 1000;
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
     write->execution.ack = *ack;
     write->execution.number = member->number;
@@ -316,11 +319,12 @@ void tracked__repeat(struct chp_engine *engine, const struct chp_uuid *id,
     tracked__defer(engine, id, event, effects);
 }
 
-static struct tracked *restore(struct chp_engine *engine, const struct chp_load *load)
+static struct tracked *restore(struct chp_engine *engine, const struct chp_load *load,
+                               const struct chp_now *now)
 {
     const struct chp_operation *operation = load->operation_result.row;
     struct tracked *tracked = tracked__add(engine, operation, load->operation_result.listeners,
-                                           load->operation_result.listener_count);
+                                           load->operation_result.listener_count, now);
     tracked->listener_place = load->operation_result.listener_place;
     tracked->completed = load->operation_result.completed;
     for (size_t i = 0; i < load->operation_result.execution_count; i++) {
@@ -371,7 +375,7 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
     bool own =
         load->found && strcmp(load->operation_result.row->dot.origin, engine->config.site) == 0;
     if (own && tracked__get(engine, &load->operation) == NULL) {
-        (void)restore(engine, load);
+        (void)restore(engine, load, now);
     }
     answer_repeated(engine, load, waiting, now, effects);
     CHP_LIST_FOREACH_SAFE(waiting, link, following)
@@ -381,14 +385,14 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
         event.now = *now;
         if (own && event.kind == CHP_EVENT_ITEM) {
             if (tracked__get(engine, &load->operation) == NULL) {
-                restore(engine, load)->completed = true; /* by the answer before this one */
+                restore(engine, load, now)->completed = true; /* by the answer before this one */
             }
             tracked__answer(engine, tracked__get(engine, &load->operation), &event.item.item->ack,
                             now, effects);
             stream__settle(engine, &event, effects);
         } else if (event.kind == CHP_EVENT_RESOLVE) {
             if (own && tracked__get(engine, &load->operation) == NULL) {
-                restore(engine, load);
+                restore(engine, load, now);
             }
             engine__resolve(engine, &event, load, effects);
         } else if (own) {

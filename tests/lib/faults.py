@@ -8,12 +8,14 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Callable
 
 import pika
+from clock import clock_of
 from testbed import SITES, wait_until
 
 FAULTS = {}
@@ -383,6 +385,19 @@ def memory_alarm(bed, load, rng):
 @fault()
 def disk_alarm(bed, load, rng):
     under_alarm(bed, load, rng, "set_disk_free_limit", ("100TB",), ("64MB",))
+
+
+# --- the clock ---
+
+@fault(short=True)
+def clock_jumps(bed, load, rng):
+    with tempfile.TemporaryDirectory() as directory, clock_of(bed, rng.choice(SITES), directory) as clock:
+        load.wait(1)
+        for days in rng.sample((365, -365, 30, -30, 1, -1), 4):
+            clock.set(days)
+            load.wait(1)
+            time.sleep(rng.uniform(0, 1))
+    load.wait(1)
 
 
 # --- messages ---

@@ -76,6 +76,45 @@ static void a_clock_that_jumps_costs_nothing_for_an_hour(void **state)
     cluster_stop(&cluster);
 }
 
+/* Other than above: the clock is checked against what was heard before. */
+static void a_jump_of_a_site_that_is_cut_off_costs_nothing(void **state)
+{
+    (void)state;
+    cluster_start(&cluster, 2, 100, 64);
+    ask("k");
+    pass(120 * minute_ms);
+    cluster.cut[0][1] = cluster.cut[1][0] = true;
+    cluster.nodes[0].clock_ms = 365 * (int64_t)day_ms;
+    pass(120 * minute_ms);
+    pass(2 * day_ms);
+    assert_true(asked_again_is_known("k"));
+    cluster_stop(&cluster);
+}
+
+static bool known_so_long_after_the_clock_was_behind(int days)
+{
+    cluster_start(&cluster, 2, 100, 64);
+    struct node *node = &cluster.nodes[0];
+    node->clock_ms = -365 * (int64_t)day_ms;
+    cluster_second(&cluster);
+    ask("k");
+    pass(minute_ms);
+    node->clock_ms = 0;
+    for (int day = 0; day < days; day++) {
+        pass(day_ms);
+    }
+    bool known = asked_again_is_known("k");
+    cluster_stop(&cluster);
+    return known;
+}
+
+static void what_a_clock_that_was_behind_wrote_is_kept_long_enough(void **state)
+{
+    (void)state;
+    assert_true(known_so_long_after_the_clock_was_behind(6));
+    assert_false(known_so_long_after_the_clock_was_behind(8));
+}
+
 static void take_text(void *user, int code, const char *json, const struct chp_error *error)
 {
     (void)error;
@@ -118,6 +157,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_are_kept_seven_days),
         cmocka_unit_test(a_clock_that_jumps_costs_nothing_for_an_hour),
+        cmocka_unit_test(a_jump_of_a_site_that_is_cut_off_costs_nothing),
+        cmocka_unit_test(what_a_clock_that_was_behind_wrote_is_kept_long_enough),
         cmocka_unit_test(published_events_are_kept_for_the_configured_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
