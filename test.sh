@@ -170,7 +170,8 @@ test_fuzz() {
 
 test_system() {
     check "Build the release" "$out/build-release.log" configure_and_build release \
-        cheops-agent cheops-runner cheops cheops-relay cheops-agent-dying cheops-runner-dying || return 0
+        cheops-agent cheops-runner cheops cheops-relay cheops-agent-dying cheops-runner-dying \
+        cheops-agent-previous cheops-agent-next || return 0
     rm -f "$out/system.xml"
     step "System tests" "$out/system.log" /usr/bin/python3 -m pytest tests/system -q -rfE --tb=short -p no:cacheprovider \
         --junitxml "$out/system.xml" ${pytest_arguments[@]+"${pytest_arguments[@]}"} || true

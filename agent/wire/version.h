@@ -4,8 +4,8 @@
  * is upgraded site by site: a message says the version that both sites speak, and items of kinds
  * that are new in a version go to sites that speak it, only.
  *
- * The few files that ask are compiled a second time with another CHEOPS_WIRE_VERSION for the tests
- * of mixed fleets (agent/daemon/CMakeLists.txt): nothing else may depend on it.
+ * The few sources that ask are compiled again with other CHEOPS_WIRE_VERSIONs for the tests of
+ * mixed fleets (tests/versions): a header that included this one would escape them.
  */
 #ifndef CHP_WIRE_VERSION_H
 #define CHP_WIRE_VERSION_H
