@@ -127,8 +127,8 @@ database_start() { # SITE
     # No unix socket: the path of one is bounded to 107 bytes, a checkout's is not.
     (cd / && process_spawn "$(part_file "$site" database)" "$demo/$site/database.log" \
         "${as_postgres[@]}" "$pg_bin/postgres" -D "$home/data" -c listen_addresses=127.0.0.1 \
-        -c port="$(part_port "$site" database)" -c unix_socket_directories= -c shared_buffers=32MB \
-        -c max_connections=40 -c fsync=on -c full_page_writes=on -c max_wal_size=128MB -c autovacuum_naptime=30s \
+        -c port="$(part_port "$site" database)" -c unix_socket_directories= -c shared_buffers=64MB \
+        -c max_connections=40 -c fsync=on -c full_page_writes=on -c max_wal_size=512MB -c autovacuum_naptime=30s \
         -c logging_collector=off -c log_destination=stderr -c jit=off)
     part_wait "$site" database 60
     await 30 database_answers "$site"

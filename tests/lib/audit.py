@@ -14,6 +14,8 @@ SETTLE_S = 120
 FD_SLACK = 4
 SWEPT = ("blobs/tmp", "spool")
 STAYING = ("agent.lock", "shows")
+ORPHANS = (("operation", "resource", "resource"), ("execution", "operation", "operation"),
+           ("outbound", "operation", "operation"), ("listener", "operation", "operation"))
 INBOXES = ("requests", "operations", "acks", "control", "bulk")
 
 
@@ -161,6 +163,10 @@ class Audit:
 
     def check_leaks(self, dead_letters):
         for site in SITES:
+            for table, column, of in ORPHANS:
+                counts = self.bed.sql(site, f"SELECT count(*) FROM cheops.{table} t WHERE {column} IS NOT NULL AND NOT EXISTS"
+                                            f" (SELECT FROM cheops.{of} WHERE id = t.{column})")[0][0]
+                assert counts == 0, f"{site}: {counts} rows of {table} without their {of}"
             counts = self.bed.sql(site, "SELECT count(*) FROM cheops.stream WHERE mark <> last AND direction = 'out'"
                                    " AND incarnation = (SELECT incarnation FROM cheops.self)")[0][0]
             assert counts == 0, f"{site}: {counts} streams whose marks did not come back"

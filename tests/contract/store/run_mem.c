@@ -94,12 +94,42 @@ static void a_snapshot_does_not_follow(void **state)
     suite_release(commit);
 }
 
+static void refused(struct suite *suite, struct commit *commit)
+{
+    assert_int_equal(suite_commit(suite, commit), CHP_EINVAL);
+    suite_release(commit);
+}
+
+/* The real store trusts its one writer, whose tests run on the twin. */
+static void what_refers_to_nothing_is_refused(void **state)
+{
+    struct suite *suite = *state;
+    suite_begin(suite, 1);
+    struct commit *commit = suite_batch(suite);
+    (void)suite_execution(commit, 50, "Nantes", 1, CHP_STATE_DONE);
+    refused(suite, commit);
+    commit = suite_batch(suite);
+    suite_outbound(commit, "Paris", CHP_KEY_OPERATION, 1, 50, NULL);
+    refused(suite, commit);
+    commit = suite_batch(suite);
+    (void)suite_operation(suite, commit, &(struct wanted){.resource = "nowhere", .n = 9});
+    refused(suite, commit);
+    commit = suite_batch(suite);
+    struct chp_write *write = chp_batch_write(&commit->batch, CHP_WRITE_LISTENER);
+    write->listener.operation = suite_uuid(50);
+    write->listener.place = 1;
+    write->listener.to.reply_to = "of none";
+    write->listener.to.correlation_id = "";
+    refused(suite, commit);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, suite_setup, suite_teardown)
 
 int main(void)
 {
     const struct CMUnitTest own[] = {TEST(going_down_leaves_the_outcome_to_the_test),
-                                     TEST(a_snapshot_does_not_follow)};
+                                     TEST(a_snapshot_does_not_follow),
+                                     TEST(what_refers_to_nothing_is_refused)};
     int failed = cmocka_run_group_tests_name("twin", own, NULL, NULL);
     failed += _cmocka_run_group_tests("store", suite_tests, suite_test_count, NULL, NULL);
     failed +=

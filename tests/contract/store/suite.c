@@ -205,21 +205,6 @@ static void a_dot_belongs_to_one_operation(void **state)
     assert_refused(suite, commit);
 }
 
-static void references_are_kept(void **state)
-{
-    struct suite *suite = *state;
-    suite_begin(suite, 1);
-    struct commit *commit = suite_batch(suite);
-    (void)suite_execution(commit, 50, "Nantes", 1, CHP_STATE_DONE);
-    assert_refused(suite, commit);
-    commit = suite_batch(suite);
-    suite_outbound(commit, "Paris", CHP_KEY_OPERATION, 1, 50, NULL);
-    assert_refused(suite, commit);
-    commit = suite_batch(suite);
-    (void)suite_operation(suite, commit, &(struct wanted){.resource = "nowhere", .n = 9});
-    assert_refused(suite, commit);
-}
-
 struct step {
     uint32_t run;
     enum chp_state state;
@@ -757,7 +742,6 @@ const struct CMUnitTest suite_tests[] = {
     TEST(a_resource_whose_creation_is_not_known_yet),
     TEST(an_operation_is_stored_once),
     TEST(a_dot_belongs_to_one_operation),
-    TEST(references_are_kept),
     TEST(the_highest_run_wins_one_by_one),
     TEST(the_highest_run_wins_in_one_batch),
     TEST(an_execution_comes_back_whole),

@@ -166,10 +166,6 @@ static void the_last_listeners_are_kept(void **state)
     assert_int_equal(load->operation_result.listener_count, 1);
     assert_string_equal(load->operation_result.listeners[0].reply_to, "of the other");
     suite_release(commit);
-    commit = suite_batch(suite);
-    add_listener(commit, 9, 1, "of none");
-    assert_int_equal(suite_commit(suite, commit), CHP_EINVAL);
-    suite_release(commit);
 }
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, suite_setup, suite_teardown)
