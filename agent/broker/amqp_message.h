@@ -12,8 +12,7 @@
 #define BROKER_HEADER_REASON "x-cheops-reason" /* of a dead letter */
 #define BROKER_HEADER_QUEUE  "x-cheops-queue"  /* where a dead letter was consumed */
 #define BROKER_HEADER_AT     "x-cheops-at"     /* when it died, Unix milliseconds */
-#define BROKER_HEADER_NUMBER                                                                       \
-    "x-cheops-number" /* of a mandatory publication: which one a basic.return is about */
+#define BROKER_HEADER_NUMBER "x-cheops-number" /* which publication a basic.return is about */
 
 /* Texts are valid UTF-8 ("" when absent), valid until the next message on the channel; so is body.
  */

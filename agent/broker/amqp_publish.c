@@ -3,8 +3,8 @@
  * Every publication is settled once: confirmed, returned, nacked, or lost with the connection.
  *
  * A basic.return names no delivery tag and comes before the ack of its message, with acks of others
- * between them; so a mandatory publication carries its tag in a header, which the return brings
- * back.
+ * between them; so a publication, each mandatory, carries its tag in a header, which the return
+ * brings back.
  */
 #include "broker/amqp_publish.h"
 
@@ -224,11 +224,9 @@ static int encode(struct broker__publisher *publisher,
     amqp_table_entry_t headers[4];
     int header_count = 0;
     char expiration[24];
-    /* Nobody may be listening to events; everything else must find a queue. */
-    bool mandatory = strncmp(what->exchange, "cheops.events.", 14) != 0;
     amqp_basic_publish_t publish = {.exchange = broker__text(what->exchange),
                                     .routing_key = broker__text(what->routing_key),
-                                    .mandatory = mandatory};
+                                    .mandatory = true};
     amqp_basic_properties_t properties = {
         ._flags = AMQP_BASIC_DELIVERY_MODE_FLAG,
         .delivery_mode = what->transient ? AMQP_DELIVERY_NONPERSISTENT : AMQP_DELIVERY_PERSISTENT};
@@ -248,13 +246,9 @@ static int encode(struct broker__publisher *publisher,
         add_text(headers, &header_count, BROKER_HEADER_QUEUE, what->dead_queue);
         add_number(headers, &header_count, BROKER_HEADER_AT, chp_clock_wall_ms());
     }
-    if (mandatory) {
-        add_number(headers, &header_count, BROKER_HEADER_NUMBER, publisher->next);
-    }
-    if (header_count > 0) {
-        properties.headers = (amqp_table_t){.num_entries = header_count, .entries = headers};
-        properties._flags |= AMQP_BASIC_HEADERS_FLAG;
-    }
+    add_number(headers, &header_count, BROKER_HEADER_NUMBER, publisher->next);
+    properties.headers = (amqp_table_t){.num_entries = header_count, .entries = headers};
+    properties._flags |= AMQP_BASIC_HEADERS_FLAG;
     return broker__codec_put_publish(&publisher->connection.codec,
                                      broker__connection_output(&publisher->connection), 1, &publish,
                                      &properties, what->body);

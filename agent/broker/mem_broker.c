@@ -294,10 +294,9 @@ static int agent_publish(struct chp_broker *port, const struct chp_publication *
         return CHP_EBUSY;
     }
     bool routed = broker__mem_route(agent->site, publication, NULL, agent->network->step);
-    bool mandatory = strncmp(publication->exchange, "cheops.events.", 14) != 0;
     struct broker__mem_confirm *confirm = chp_alloc(sizeof *confirm);
     confirm->token = publication->token;
-    confirm->outcome = routed || !mandatory ? CHP_OUTCOME_CONFIRMED : CHP_OUTCOME_RETURNED;
+    confirm->outcome = routed ? CHP_OUTCOME_CONFIRMED : CHP_OUTCOME_RETURNED;
     chp_list_append(&agent->confirms, &confirm->node);
     agent->confirm_count++;
     return 0;

@@ -95,6 +95,11 @@ void watchers__notice(struct watchers *watchers, const struct chp_notice *notice
     watchers->following = NULL;
 }
 
+bool watchers__follow_events(const struct watchers *watchers)
+{
+    return !chp_list_empty(&watchers->events);
+}
+
 void watchers__event(struct watchers *watchers, uint64_t number, const char *kind, const char *json)
 {
     struct chp_list *link = watchers->events.next;

@@ -122,6 +122,43 @@ def test_events_on_the_exchange(bed, client, rid):
     assert kinds[0] == "operation.accepted" and "operation.executed" in kinds and numbers == sorted(numbers)
 
 
+def test_who_binds_a_queue_in_the_midst_of_it_misses_nothing(bed, client, rid):
+    """Nobody listens at first, and then to some kinds only; much of another kind happens all the time."""
+    commands = (["true"] * 20 + ["false"]) * 3
+    asked = 0
+
+    def publish_many():
+        nonlocal asked
+        for command in commands:
+            asked += 1
+            client.publish(request(f"{rid}-{asked}", command, scope="Rennes"))
+
+    def completed():
+        return bed.sql("Rennes", "SELECT count(completed_ms) FROM cheops.operation WHERE resource LIKE %s", rid + "-%")[0][0]
+
+    def events(pattern, after):
+        like = pattern.replace("#", "%").replace(".*", ".%")
+        rows = bed.sql("Rennes", "SELECT number FROM cheops.event WHERE number > %s AND kind LIKE %s", after, like)
+        return {number for number, in rows}
+
+    for pattern in ("operation.failed", "operation.completed", "#", "operation.failed"):
+        publish_many()
+        queue = client.channel.queue_declare("", exclusive=True).method.queue
+        client.channel.queue_bind(queue, "cheops.events.Rennes", pattern)
+        after = bed.sql("Rennes", "SELECT max(number) FROM cheops.event")[0][0]
+        publish_many()
+        wait_until(lambda: completed() == asked, 60, "all have run")
+        got = set()
+
+        def all_came(queue=queue, pattern=pattern, after=after, got=got):
+            while (answer := client.channel.basic_get(queue, auto_ack=True))[0] is not None:
+                got.add(json.loads(answer[2])["number"])
+            return events(pattern, after) <= got
+        assert events(pattern, after)
+        wait_until(all_came, 30, f"events {pattern} after {after}")
+        client.channel.queue_delete(queue)
+
+
 @pytest.fixture
 def example(bed):
     """Runs a program of schema/examples as an integrator would."""

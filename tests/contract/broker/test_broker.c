@@ -227,10 +227,10 @@ static void publications_are_confirmed(void **state)
 
     assert_int_equal(0, publish(fixture, "cheops.site.B", "operation", "one", 41));
     assert_int_equal(0, publish(fixture, "cheops.site.B", "ack", "two", 42));
-    assert_int_equal(0, publish(fixture, "cheops.events.A", "operation.accepted", "nobody", 43));
+    assert_int_equal(0, publish(fixture, "cheops.site.B", "control", "three", 43));
     assert_int_equal(0, fixture->outcomes[CHP_OUTCOME_CONFIRMED]); /* never from inside the call */
     WAIT(fixture->outcomes[CHP_OUTCOME_CONFIRMED] == 3);
-    assert_true(world_holds(fixture->world, "cheops.out.B", 2));
+    assert_true(world_holds(fixture->world, "cheops.out.B", 3));
 }
 
 static void unroutable_ones_are_returned_and_no_others(void **state)
