@@ -381,7 +381,7 @@ struct chp_http_door *chp_http_door_new(const struct chp_http_config *config,
     door->idle_timeout_ms = config->idle_timeout_ms;
     door->exec_timeout_ms = GATEWAY_EXEC_TIMEOUT_MS;
     door->heartbeat_ms = GATEWAY_HEARTBEAT_MS;
-    door->started_ms = chp_clock_wall_ms();
+    door->started_us = chp_clock_mono_us();
     chp_list_init(&door->connections);
     chp_list_init(&door->fresh);
     chp_list_init(&door->touched);

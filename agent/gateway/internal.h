@@ -80,7 +80,7 @@ struct chp_http_door {
     uint64_t idle_timeout_ms;
     uint64_t exec_timeout_ms;
     uint64_t heartbeat_ms;
-    uint64_t started_ms;
+    uint64_t started_us; /* monotonic */
     size_t connection_count;
     struct chp_list connections; /* adopted */
     struct chp_list fresh;       /* accepted in this turn */

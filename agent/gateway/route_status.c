@@ -52,12 +52,11 @@ static void status_on_answer(void *user, int code, const char *text, const struc
     }
     struct chp_agent_port *port = &exchange->door->port;
     char started[CHP_TIME_TEXT_BYTES];
-    uint64_t started_ms = exchange->door->started_ms;
-    uint64_t now_ms = chp_clock_wall_ms();
-    chp_clock_format(started_ms, started);
+    uint64_t uptime_ms = (chp_clock_mono_us() - exchange->door->started_us) / 1000;
+    chp_clock_format(chp_clock_wall_ms() - uptime_ms, started);
     json_t *json = json_pack("{s:s, s:s, s:s, s:I}", "agent", CHEOPS_VERSION, "site",
                              port->vtable->site(port->agent), "started_at", started, "uptime_ms",
-                             (json_int_t)(now_ms > started_ms ? now_ms - started_ms : 0));
+                             (json_int_t)uptime_ms);
     (void)json_object_update_missing(json, stored);
     json_decref(stored);
     gateway__reply_json(exchange, 200, json);
