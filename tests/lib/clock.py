@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """The wall clock of one site, set wrong.
 
-Its agent runs under libfaketime, which adds to the clock what a file says at every look; the monotonic clock stays what it is, and
-so do the clocks of whatever else demo.sh starts.
+Its agent runs under libfaketime, which adds to the clock what a file says at every look; the monotonic clock stays what
+it is, and so do the clocks of whatever else demo.sh starts.
 """
 import os
 from contextlib import contextmanager
@@ -14,8 +14,9 @@ class Clock:
         self.bed, self.site = bed, site
         self.file = Path(directory) / f"clock.{site}"
         library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-        self.environment = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_NO_CACHE": "1",
-                            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1", "FAKETIME_ONLY_CMDS": "cheops-agent"}
+        self.environment = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(self.file),
+                            "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
+                            "FAKETIME_ONLY_CMDS": "cheops-agent"}
 
     def set(self, days):
         """Ahead of the right time; from now on."""

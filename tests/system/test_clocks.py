@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""A site whose wall clock is a year ahead, a year behind, or jumps: work goes on, nobody else is misled, and it is said."""
+"""A site whose wall clock is a year ahead, a year behind, or jumps: work goes on, nobody is misled, and it is said."""
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +8,7 @@ from clock import clock_of
 from testbed import ALL, SITES, wait_until
 
 YEAR = 365
+HOUR_S = 3600  # far less than the clocks are wrong, and more than a test takes
 BAD, OTHERS = "Rennes", ("Nantes", "Paris")
 
 
@@ -31,7 +32,8 @@ def ask(bed, resource, site, key=None, wait=True):
     """Runs everywhere unless it need not wait; the operation's id."""
     options = ("--key", key) if key else ()
     if not wait:
-        return bed.cli("exec", "--no-wait", "--id", resource, "--type", "set", "--scope", ALL, "--", "true", site=site).out.strip()
+        return bed.cli("exec", "--no-wait", "--id", resource, "--type", "set", "--scope", ALL, "--", "true",
+                       site=site).out.strip()
     answer = bed.run_ok(resource, "true", site=site, options=options)
     assert {entry["state"] for entry in answer.sites.values()} == {"done"} and set(answer.sites) == set(SITES)
     return answer.lines[0]["operation"]
@@ -50,7 +52,8 @@ def assert_stamped_now(bed, operation, sites=SITES):
     """By the right clock, which is this program's; and these have no doubts."""
     for site in sites:
         shown = held(bed, site, operation)
-        assert abs(shown["stamp"]["ms"] / 1000 - time.time()) < 60 and shown["clock_suspect"] is False, (site, shown)
+        assert abs(shown["stamp"]["ms"] / 1000 - time.time()) < HOUR_S, (site, shown)
+        assert shown["clock_suspect"] is False, (site, shown)
 
 
 def assert_sequence(bed, resource, operations):
@@ -77,7 +80,8 @@ def test_a_clock_that_jumps_costs_nothing(clock, rid):
         meanwhile = pool.submit(bed.run_ok, f"{rid}-meanwhile", "sleep", "2", site=BAD)
         wait_until(lambda: runs_at(bed, BAD, f"{rid}-meanwhile"), 30, "it runs")
         clock.set(+YEAR)
-        assert all(entry["elapsed_ms"] < 60_000 and entry["duration_ms"] < 60_000 for entry in meanwhile.result().sites.values())
+        for entry in meanwhile.result().sites.values():
+            assert max(entry["elapsed_ms"], entry["duration_ms"]) < HOUR_S * 1000
     check = clock_check(bed, BAD)
     assert not check["ok"] and "not trusted" in check["detail"] and "NTP" in check["advice"]
     told = bed.cli("doctor", site=BAD)
@@ -89,7 +93,7 @@ def test_a_clock_that_jumps_costs_nothing(clock, rid):
         assert clock_check(bed, site)["detail"].startswith("trusted")
 
     clock.set(-YEAR)
-    wait_until(lambda: "differs from that of every other" in clock_check(bed, BAD)["advice"], 30, "doctor sees that it is behind")
+    wait_until(lambda: "differs from that of every other" in clock_check(bed, BAD)["advice"], 30, "doctor sees it")
     operations += [ask(bed, rid, site) for site in (BAD, *OTHERS, BAD)]
     for site in OTHERS:
         assert clock_check(bed, site)["detail"].startswith("trusted")
@@ -120,7 +124,8 @@ def test_what_was_stamped_a_year_ahead_is_suspect_and_does_not_win(clock, rid):
     concurrent = ask(bed, rid, OTHERS[0], wait=False)
     bed.demo("heal")
     for site, operation in ((BAD, ahead), (OTHERS[0], concurrent)):
-        wait_until(lambda site=site, operation=operation: held(bed, site, operation)["completed"], 60, f"{operation} of {site}")
+        wait_until(lambda site=site, operation=operation: held(bed, site, operation)["completed"], 60,
+                   f"{operation} of {site}")
     for site in OTHERS:
         shown = held(bed, site, ahead)
         assert shown["clock_suspect"] and shown["stamp"]["ms"] / 1000 > time.time() + 300 * 24 * 3600
