@@ -251,16 +251,15 @@ static bool send_setup(struct pg_conn *conn)
     char timeout[24];
     (void)snprintf(timeout, sizeof timeout, "%llu",
                    (unsigned long long)conn->config.statement_timeout_ms);
-    const char *values[] = {timeout, conn->config.plan_cache_mode, conn->config.enable_seqscan};
+    const char *values[] = {timeout, conn->config.plan_cache_mode};
     bool sent =
         PQsetnonblocking(conn->pg, 1) == 0 && PQenterPipelineMode(conn->pg) == 1 &&
         PQsendQueryParams(conn->pg,
                           "SELECT set_config('statement_timeout', $1, false),"
                           " set_config('synchronous_commit', 'on', false),"
                           " set_config('search_path', 'cheops, pg_catalog', false),"
-                          " set_config('plan_cache_mode', $2, false),"
-                          " set_config('enable_seqscan', $3, false)",
-                          3, NULL, values, NULL, NULL, 0) == 1 &&
+                          " set_config('plan_cache_mode', $2, false)",
+                          2, NULL, values, NULL, NULL, 0) == 1 &&
         PQsendQueryParams(conn->pg, "SELECT coalesce(max(version), 0) FROM cheops.migration", 0,
                           NULL, NULL, NULL, NULL, 0) == 1;
     for (size_t i = 0; sent && i < conn->config.statement_count; i++) {

@@ -33,7 +33,6 @@ struct pg_conn_config {
     uint64_t retry_max_ms;
     uint64_t statement_timeout_ms;         /* by the server */
     const char *plan_cache_mode;           /* of PostgreSQL */
-    const char *enable_seqscan;            /* of PostgreSQL */
     const struct pg_statement *statements; /* prepared at each connect */
     size_t statement_count;
     void *user;

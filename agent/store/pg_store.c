@@ -196,9 +196,7 @@ static void start_connections(struct pg_store *store, const struct chp_pg_config
         .retry_min_ms = config->retry_min_ms,
         .retry_max_ms = config->retry_max_ms,
         .statement_timeout_ms = BATCH_STATEMENT_TIMEOUT_MS,
-        /* All go by key, and are never planned again for a table that has grown meanwhile. */
-        .plan_cache_mode = "force_generic_plan",
-        .enable_seqscan = "off",
+        .plan_cache_mode = "auto",
         .statements = store->statements,
         .statement_count = PG_WRITE_KIND_COUNT + pg__load_statement_count + 1,
         .user = store,
@@ -210,7 +208,6 @@ static void start_connections(struct pg_store *store, const struct chp_pg_config
     conn.name = "cheops-agent queries";
     conn.statement_timeout_ms = QUERY_STATEMENT_TIMEOUT_MS;
     conn.plan_cache_mode = "force_custom_plan"; /* filters that are not given should cost nothing */
-    conn.enable_seqscan = "on";
     conn.statements = pg__query_statements;
     conn.statement_count = CHP_QUERY_COUNT;
     conn.on_ready = queries_on_ready;
