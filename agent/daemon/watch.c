@@ -95,6 +95,18 @@ void watchers__notice(struct watchers *watchers, const struct chp_notice *notice
     watchers->following = NULL;
 }
 
+void watchers__missed(struct watchers *watchers)
+{
+    struct chp_list *link = watchers->operations.next;
+    while (link != &watchers->operations) {
+        struct watcher *watcher = CHP_CONTAINER(link, struct watcher, link);
+        watchers->following = link->next;
+        watcher->on_notice(watcher->user, NULL);
+        link = watchers->following;
+    }
+    watchers->following = NULL;
+}
+
 bool watchers__follow_events(const struct watchers *watchers)
 {
     return !chp_list_empty(&watchers->events);

@@ -2,7 +2,8 @@
 /*
  * What becomes of one operation, told to one client as it happens.
  *
- * The agent tells what is new from the moment of watching; what was before is read from the store.
+ * The agent tells what is new from the moment of watching; what was before, if there can be any, is
+ * read from the store.
  * Both may show the same, so what was told last is remembered per site, and told once. While a
  * query is on its way notices only say that another is needed: the store is never behind them. The
  * same serves a client that reads slowly: beyond a bound nothing more is written, and when its
@@ -262,6 +263,8 @@ static void watch_on_notice(void *user, const struct chp_notice *notice)
     }
     if (watch->querying || watch->behind || watch->members == NULL || lags(watch)) {
         watch->behind = true;
+    } else if (notice == NULL) {
+        ask(watch);
     } else if (notice->completed) {
         tell_completed(watch, notice->failed);
     } else {
@@ -413,7 +416,6 @@ static void begin(struct watch *watch)
 {
     struct chp_agent_port *port = &watch->exchange->door->port;
     port->vtable->watch(port->agent, &watch->operation, watch_on_notice, watch->exchange);
-    ask(watch);
 }
 
 void gateway__watch_reply(struct gateway_exchange *exchange, const struct chp_reply *reply,
@@ -431,10 +433,15 @@ void gateway__watch_reply(struct gateway_exchange *exchange, const struct chp_re
         gateway__stream_start(exchange, "application/json");
     }
     begin(watch);
+    if (reply->duplicate || options->progress) {
+        ask(watch);
+    }
 }
 
 void gateway__watch_known(struct gateway_exchange *exchange, const struct chp_uuid *operation,
                           const struct gateway_watch_options *options)
 {
-    begin(watch_new(exchange, operation, options));
+    struct watch *watch = watch_new(exchange, operation, options);
+    begin(watch);
+    ask(watch);
 }

@@ -23,7 +23,8 @@ struct chp_caller {
 };
 
 typedef void chp_reply_fn(void *user, const struct chp_reply *reply);
-/* Valid during the call only. */
+/* Valid during the call only. NULL: some may have been missed while the database was away, so what
+ * is committed must be read. */
 typedef void chp_notice_fn(void *user, const struct chp_notice *notice);
 /* One site's answer to a show; then once with answer NULL when all have answered or the deadline
  * has passed (the sites that did not answer are those never called for). On error code != 0 and
@@ -52,7 +53,8 @@ struct chp_agent_vtable {
     void (*submit)(struct chp_agent *agent, const struct chp_request *request,
                    chp_reply_fn *on_reply, void *user);
     /* Tells what is new about an operation of this origin from now on; read the committed state
-     * with query after subscribing and leave out what is known (state and run per site). */
+     * with query after subscribing and leave out what is known (state and run per site). During the
+     * call that says that the operation was admitted, no duplicate, nothing of it has ended yet. */
     void (*watch)(struct chp_agent *agent, const struct chp_uuid *operation,
                   chp_notice_fn *on_notice, void *user);
     void (*watch_events)(struct chp_agent *agent, chp_event_fn *on_event, void *user);

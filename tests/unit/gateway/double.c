@@ -370,6 +370,11 @@ void double_notice(struct chp_agent *agent, const char *site, enum chp_state sta
     tell(agent, &notice);
 }
 
+void double_missed(struct chp_agent *agent)
+{
+    tell(agent, NULL);
+}
+
 void double_completed(struct chp_agent *agent, bool failed)
 {
     struct chp_notice notice = {.operation = agent->last.id,

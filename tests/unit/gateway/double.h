@@ -63,6 +63,8 @@ void double_deinit(struct chp_agent *agent);
 void double_notice(struct chp_agent *agent, const char *site, enum chp_state state,
                    const char *output);
 void double_completed(struct chp_agent *agent, bool failed);
+/* Tells every watcher that it may have missed some. */
+void double_missed(struct chp_agent *agent);
 void double_event(struct chp_agent *agent, uint64_t number);
 /* Answers the oldest query that is held back. */
 void double_answer_query(struct chp_agent *agent, const char *json);

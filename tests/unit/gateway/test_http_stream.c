@@ -95,6 +95,7 @@ static void nothing_is_told_twice_or_lost_while_asking(void **state)
 {
     struct fixture *f = *state;
     f->agent.hold_queries = true;
+    f->agent.duplicate = true;
     post_waiting(f->client, "");
     assert_true(client_sees(f->client, "\"warning\"", 1000));
     double_notice(&f->agent, "Paris", CHP_STATE_DONE, "");
@@ -121,6 +122,7 @@ static void a_higher_run_is_told_again_and_a_lower_one_not(void **state)
 {
     struct fixture *f = *state;
     f->agent.hold_queries = true;
+    f->agent.duplicate = true;
     post_waiting(f->client, "");
     assert_true(client_sees(f->client, "\"warning\"", 1000));
     double_answer_query(&f->agent, KNOWN(SITE("Paris", "in-doubt", "2"), "false"));
@@ -129,6 +131,27 @@ static void a_higher_run_is_told_again_and_a_lower_one_not(void **state)
     double_notice(&f->agent, "Paris", CHP_STATE_DONE, "old"); /* run 1 */
     loop_run(f->base, 10);
     assert_int_equal(count(f->client, "old"), 0);
+}
+
+/* A fresh operation needs no query, but when the database was away meanwhile. */
+static void what_was_missed_is_read(void **state)
+{
+    struct fixture *f = *state;
+    f->agent.answers[CHP_QUERY_OPERATION] =
+        KNOWN(SITE("Nantes", "done", "1") "," SITE("Paris", "failed", "1"), "false");
+    post_waiting(f->client, "");
+    assert_true(client_sees(f->client, "\"duplicate\":false", 1000));
+    double_notice(&f->agent, "Paris", CHP_STATE_DONE, "");
+    assert_true(client_sees(f->client, "\"answered\":1,", 1000));
+    assert_int_equal(f->agent.queries, 0);
+    double_missed(&f->agent);
+    assert_int_equal(f->agent.queries, 1);
+    assert_true(client_sees(f->client, "\"answered\":2,\"members\":3,\"site\":\"Nantes\"", 1000));
+    double_notice(&f->agent, "Rennes", CHP_STATE_DONE, "");
+    double_completed(&f->agent, false);
+    assert_true(client_sees(f->client, "\"completed\":true", 1000));
+    assert_int_equal(f->agent.queries, 1);
+    assert_int_equal(count(f->client, "\"site\":\"Paris\""), 1);
 }
 
 static void a_known_operation_is_answered_from_the_store(void **state)
@@ -452,6 +475,7 @@ int main(void)
         TEST(progress_is_told_when_asked_for),
         TEST(nothing_is_told_twice_or_lost_while_asking),
         TEST(a_higher_run_is_told_again_and_a_lower_one_not),
+        TEST(what_was_missed_is_read),
         TEST(a_known_operation_is_answered_from_the_store),
         TEST(waiting_ends),
         TEST(who_hangs_up_is_forgotten_at_once),
