@@ -10,11 +10,12 @@
  * nothing is read back that was just written.
  *
  * Most sites have no queue that is bound for events, and publishing them all the same was a quarter
- * of what a broker did for an operation. So after a row of events that nobody got the publisher is
- * quiet: of what happens within QUIET_MS only the first event of each kind is published, as a
- * probe. When all come back, nobody was bound for any of these kinds after they had happened, and
- * what waits is done with; when one finds a queue, everything from there on is published. Who binds
- * a queue gets everything that happens afterwards, at most QUIET_MS later than else.
+ * of an agent's processor time for an operation, and a tenth of a broker's. So after a row of
+ * events that nobody got the publisher is quiet: of what happens within QUIET_MS only the first
+ * event of each kind is published, as a probe. When all come back, nobody was bound for any of
+ * these kinds after they had happened, and what waits is done with; when one finds a queue,
+ * everything from there on is published. Who binds a queue gets everything that happens afterwards,
+ * at most QUIET_MS later than else.
  */
 #include "daemon/daemon.h"
 
