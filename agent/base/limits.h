@@ -62,7 +62,8 @@ enum {
     /* What an agent has in its hands at a time. Together with the caches of the engine they bound
      * its memory whatever waits outside: agent/doc/architecture.md has the table. */
     CHP_INBOUND_MAX_BYTES = 8 * 1024 * 1024, /* of messages that are not acked: 64 full ones */
-    CHP_SUBMISSIONS_MAX = 1024,              /* requests of the HTTP door that wait for a reply */
+    CHP_INBOUND_ITEM_BYTES = 4096, /* counted for each item beside its bytes: decoded, in a batch */
+    CHP_SUBMISSIONS_MAX = 1024,    /* requests of the HTTP door that wait for a reply */
     CHP_SUBMISSIONS_MAX_BYTES = 16 * 1024 * 1024,
     CHP_SHOWS_MAX = 256,    /* reading commands asked for here, and running here */
     CHP_RESOLVES_MAX = 256, /* executions in doubt being resolved, here and at other sites */
@@ -87,7 +88,8 @@ static_assert(CHP_OUTPUT_MAX_BYTES + CHP_REASON_MAX_BYTES < CHP_ITEM_MAX_BYTES,
               "an ack fits in an item");
 static_assert(CHP_CHUNK_BYTES < CHP_ITEM_MAX_BYTES, "a chunk fits in an item");
 static_assert(
-    2 * CHP_MESSAGE_MAX_BYTES <= CHP_INBOUND_MAX_BYTES,
+    2 * (CHP_MESSAGE_MAX_BYTES + CHP_MESSAGE_ITEMS_MAX * CHP_INBOUND_ITEM_BYTES) <=
+        CHP_INBOUND_MAX_BYTES,
     "half of what may be in hand takes the largest message: else it would come to a halt");
 static_assert(CHP_FETCHES_MAX * CHP_CHUNKS_IN_FLIGHT * CHP_CHUNK_BYTES <= CHP_OUT_BYTES_MAX,
               "the windows of all fetches from one site fit into what may be on its way");

@@ -573,6 +573,9 @@ static void decode_items(struct inbound_messages *inbound, struct message *messa
     message->items = chp_arena_calloc(&message->arena, decoded->item_count, sizeof *message->items);
     message->item_count = decoded->item_count;
     message->waiting += decoded->item_count;
+    message->bytes += decoded->item_count * CHP_INBOUND_ITEM_BYTES;
+    inbound->bytes += decoded->item_count * CHP_INBOUND_ITEM_BYTES;
+    hold(inbound);
     for (size_t i = 0; i < decoded->item_count; i++) {
         struct inbound_item *item = &message->items[i];
         struct chp_error error = {0};
