@@ -212,9 +212,9 @@ void watchers__add(struct watchers *watchers, const struct chp_uuid *operation,
                    chp_notice_fn *on_notice, void *user);
 void watchers__add_events(struct watchers *watchers, chp_event_fn *on_event, void *user);
 void watchers__remove(struct watchers *watchers, const void *user);
+/* notice is NULL, for every operation, when an engine has started anew: what the one before had
+ * committed may never have been told. */
 void watchers__notice(struct watchers *watchers, const struct chp_notice *notice);
-/* An engine has started anew: what the one before had told its batch may never have been told. */
-void watchers__missed(struct watchers *watchers);
 /* Whether anybody does. */
 bool watchers__follow_events(const struct watchers *watchers);
 void watchers__event(struct watchers *watchers, uint64_t number, const char *kind,

@@ -64,7 +64,7 @@ static void act_stream(struct chp_agent *agent, const struct chp_after *after)
         publisher__started(agent->publisher, after->stream.mark, after->stream.last);
         replies__started(agent->replies, after->stream.reply_last);
         agent->engine_started = true;
-        watchers__missed(agent->watchers);
+        watchers__notice(agent->watchers, NULL);
     }
 }
 

@@ -87,21 +87,9 @@ void watchers__notice(struct watchers *watchers, const struct chp_notice *notice
     while (link != &watchers->operations) {
         struct watcher *watcher = CHP_CONTAINER(link, struct watcher, link);
         watchers->following = link->next;
-        if (chp_uuid_equal(&watcher->operation, &notice->operation)) {
+        if (notice == NULL || chp_uuid_equal(&watcher->operation, &notice->operation)) {
             watcher->on_notice(watcher->user, notice);
         }
-        link = watchers->following;
-    }
-    watchers->following = NULL;
-}
-
-void watchers__missed(struct watchers *watchers)
-{
-    struct chp_list *link = watchers->operations.next;
-    while (link != &watchers->operations) {
-        struct watcher *watcher = CHP_CONTAINER(link, struct watcher, link);
-        watchers->following = link->next;
-        watcher->on_notice(watcher->user, NULL);
         link = watchers->following;
     }
     watchers->following = NULL;
