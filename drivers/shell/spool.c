@@ -97,7 +97,17 @@ static int sync_path(const char *path)
     return result;
 }
 
-/* A descriptor, or -1 with errno: EAGAIN or EACCES when somebody else has it. */
+/* Whether the file at path is the one that is open as fd. */
+static bool same_file(const char *path, int fd)
+{
+    struct stat there;
+    struct stat here;
+    return lstat(path, &there) == 0 && fstat(fd, &here) == 0 && there.st_dev == here.st_dev &&
+           there.st_ino == here.st_ino;
+}
+
+/* A descriptor, or -1 with errno: EAGAIN or EACCES when somebody else has it; ENOENT also when it
+ * was removed on the way. */
 static int take_lock(const char *of)
 {
     char path[CHP_SPOOL_PATH_BYTES];
@@ -106,8 +116,14 @@ static int take_lock(const char *of)
         return -1;
     }
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || fcntl(fd, F_SETLK, &lock) == 0) {
-        return fd;
+    if (fd < 0) {
+        return -1;
+    }
+    if (fcntl(fd, F_SETLK, &lock) == 0) {
+        if (same_file(path, fd)) {
+            return fd;
+        }
+        errno = ENOENT; /* nobody who asks for the holder would see this lock */
     }
     int saved = errno;
     (void)close(fd);
@@ -150,11 +166,16 @@ static int take_run(const char *operation, const char *directory, mode_t mode)
     return lock;
 }
 
-/* Takes the claim back; errno stays. */
-static void unclaim(const char *directory)
+/* Takes the claim back, with the lock that this process has; errno stays. */
+static void unclaim(const char *operation, const char *directory)
 {
+    char path[CHP_SPOOL_PATH_BYTES];
     int saved = errno;
     (void)rmdir(directory);
+    if (path_join(path, directory, ".lock") == 0) {
+        (void)unlink(path);
+    }
+    (void)rmdir(operation);
     errno = saved;
 }
 
@@ -167,6 +188,10 @@ int chp_spool_claim(const char *directory, mode_t mode, bool durable, pid_t agen
         path_join(holder, spool, agent_name) != 0) {
         return CHP_EIO;
     }
+    *lock = -1;
+    if (agent != 0 && lock_holder(holder) != agent) {
+        return CHP_ECONFLICT; /* without a trace */
+    }
     *lock = take_run(operation, directory, mode);
     if (*lock < 0) {
         return errno == EAGAIN || errno == EACCES ? CHP_ECONFLICT : CHP_EIO;
@@ -176,13 +201,13 @@ int chp_spool_claim(const char *directory, mode_t mode, bool durable, pid_t agen
         return errno == EEXIST ? CHP_ECONFLICT : CHP_EIO;
     }
     if (agent != 0 && lock_holder(holder) != agent) {
-        unclaim(directory);
+        unclaim(operation, directory);
         return CHP_ECONFLICT;
     }
     chp_boundary("runner.claimed");
     /* Without this a crash of the machine could undo the claim but not what the command did. */
     if (durable && (sync_path(operation) != 0 || sync_path(spool) != 0)) {
-        unclaim(directory);
+        unclaim(operation, directory);
         return CHP_EIO;
     }
     return 0;

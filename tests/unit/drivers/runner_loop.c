@@ -29,7 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { RUNS = 4, LIVES_MAX = 4, LAST_LIFE_MS = 60000 };
+enum { RUNS = 4, LIVES_MAX = 4, LAST_LIFE_MS = 60000, SWEEP_MS = 5000 };
 
 enum fault { FAULT_AGENT, FAULT_MACHINE, FAULT_RUNNER, FAULT_COUNT };
 
@@ -44,6 +44,7 @@ struct world {
     unsigned kills[FAULT_COUNT];
     unsigned doubts;
     unsigned rounds;
+    unsigned swept; /* rounds after which there was something to sweep */
 };
 
 /* One round: its runs, as the parent of the agents knows them. */
@@ -235,6 +236,25 @@ static void read_file(const char *path, char *text, size_t cap)
     }
 }
 
+/* A runner that an agent started just before it was killed may come this late: it takes its claim
+ * back, and what it was in the way of is forgotten by a sweep, as the agent makes them. */
+static void sweep(struct world *world)
+{
+    uint64_t until_ms = chp_clock_mono_ms() + SWEEP_MS;
+    struct chp_spool_cursor cursor = {0};
+    struct chp_uuid id;
+    uint32_t run = 0;
+    bool clean = true;
+    while (chp_spool_next(&cursor, world->spool, &id, &run)) {
+        char *directory = chp_spool_directory(world->spool, &id, run);
+        REQUIRE(chp_clock_mono_ms() < until_ms, "something stays in the spool");
+        chp_spool_forget(directory);
+        free(directory);
+        clean = false;
+    }
+    world->swept += !clean;
+}
+
 static void check(struct world *world, const struct round *round)
 {
     char log[RUNS * 2 * CHP_UUID_TEXT_BYTES + 1024];
@@ -258,10 +278,7 @@ static void check(struct world *world, const struct round *round)
         (void)unlink(path);
     }
     (void)unlink(world->ran);
-    struct chp_spool_cursor cursor = {0};
-    struct chp_uuid id;
-    uint32_t run = 0;
-    REQUIRE(!chp_spool_next(&cursor, world->spool, &id, &run), "something is left in the spool");
+    sweep(world);
 }
 
 static void play_round(struct world *world, unsigned kills_max)
@@ -328,9 +345,9 @@ int main(int argc, char **argv)
         }
     }
     (void)printf("%u kills (%u of agents, %u of agents with their runners, %u of a runner and its "
-                 "agent), %u commands: each ran once, %u of them in doubt\n",
+                 "agent), %u commands: each ran once, %u of them in doubt; swept after %u rounds\n",
                  killed(&world), world.kills[FAULT_AGENT], world.kills[FAULT_MACHINE],
-                 world.kills[FAULT_RUNNER], world.rounds * RUNS, world.doubts);
+                 world.kills[FAULT_RUNNER], world.rounds * RUNS, world.doubts, world.swept);
     chp_spool_remove_tree(world.directory);
     return 0;
 }
