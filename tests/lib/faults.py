@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Callable
 
@@ -352,24 +352,46 @@ def shovel_deleted(bed, load, rng):
     load.wait(2)
 
 
+def waiting(bed, site):
+    """What others have sent that the site's broker has and its agent has not."""
+    lengths = dict(line.rsplit(None, 1) for line in ctl(bed, site, "list_queues", "name", "messages").splitlines() if "\t" in line)
+    return sum(int(lengths[inbox]) for inbox in inboxes(site))
+
+
 @contextmanager
-def alarm(bed, site, name, value, usual):
+def limit(bed, site, name, value, usual):
     """A limit of the broker that is reached, until it is the usual one again."""
     ctl(bed, site, name, *value)
     try:
-        wait_until(lambda: "blocked" in bed.cli("doctor", site=site).out, 30, "doctor says that the broker is blocked")
         yield
     finally:
         ctl(bed, site, name, *usual)
 
 
-def under_alarm(bed, load, rng, *limit):
-    """Publishing stops and nothing else: what others send is run here, what is asked here by other doors is accepted."""
+def await_blocked(bed, site):
+    wait_until(lambda: "blocked" in bed.cli("doctor", site=site).out, 30, "doctor says that the broker is blocked")
+
+
+@contextmanager
+def alarm(bed, site, *reached):
+    with limit(bed, site, *reached):
+        await_blocked(bed, site)
+        yield
+
+
+def under_alarm(bed, load, rng, *reached):
+    """Publishing stops and nothing else: what has come is taken, what is asked here by other doors is accepted. (What others send now
+    waits at theirs: a broker with an alarm blocks whoever publishes to it, their shovels, too.)"""
     site = rng.choice(SITES)
-    with alarm(bed, site, *limit):
-        before = len([operation for operation in load.accepted(others(site)[0]) if site in operation.members])
+    with ExitStack() as stack:
+        with hung([bed.pid(site)]):
+            before = received(bed, load, site, others(site)[0])
+            load.wait(5, others(site))
+            wait_until(lambda: waiting(bed, site), 30, "something waits in the broker")
+            stack.enter_context(limit(bed, site, *reached))
+        await_blocked(bed, site)
+        wait_until(lambda: received(bed, load, site, others(site)[0]) > before, 30, "the site takes what has come")
         load.wait(5)
-        wait_until(lambda: received(bed, load, site, others(site)[0]) > before, 30, "the site takes what others send")
     load.wait(2)
 
 
@@ -384,7 +406,7 @@ def memory_alarm(bed, load, rng):
 
 @fault()
 def disk_alarm(bed, load, rng):
-    under_alarm(bed, load, rng, "set_disk_free_limit", ("100TB",), ("64MB",))
+    under_alarm(bed, load, rng, "set_disk_free_limit", ("100000GB",), ("64MB",))
 
 
 # --- the clock ---
