@@ -35,8 +35,9 @@ enum {
         128 * 1024,                   /* of one operation together; further ones travel as blobs */
     CHP_CONFIG_MAX_BYTES = 64 * 1024, /* a resolution matrix as JSON */
     CHP_MATRIX_ROWS_MAX = 1024,
-    CHP_VECTOR_MAX = 2048,    /* (origin, incarnation) pairs of one resource */
-    CHP_DISPLACES_MAX = 1024, /* ranges of dots that one operation displaces */
+    CHP_MATRIX_TYPES_MAX = 256, /* a compiled matrix has a byte for each pair */
+    CHP_VECTOR_MAX = 2048,      /* (origin, incarnation) pairs of one resource */
+    CHP_DISPLACES_MAX = 1024,   /* ranges of dots that one operation displaces */
     CHP_DEADLINE_DEFAULT_MS = 60 * 1000,
     CHP_DEADLINE_MAX_MS = 24 * 3600 * 1000,
 

@@ -9,7 +9,7 @@
  * defined; it is noted, since it is more often a slip. A type in reverse order with itself is
  * refused: whichever of two operations came first, the other would have to precede it.
  */
-#include "matrix/matrix.h"
+#include "matrix/internal.h"
 
 #include "base/limits.h"
 #include "base/suggest.h"
@@ -18,36 +18,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum result { TAKE_ONE, ANY_ORDER, KEEP_ORDER, REVERSE_ORDER };
-enum { RESULT_COUNT = REVERSE_ORDER + 1 };
-
-static const char *const result_names[RESULT_COUNT] = {
-    [TAKE_ONE] = "take-one",
-    [ANY_ORDER] = "take-both-any-order",
-    [KEEP_ORDER] = "take-both-keep-order",
-    [REVERSE_ORDER] = "take-both-reverse-order",
-};
-
-/* The same statement about a pair, read from its other end. */
-static const enum result mirrors[RESULT_COUNT] = {
-    [TAKE_ONE] = TAKE_ONE,
-    [ANY_ORDER] = ANY_ORDER,
-    [KEEP_ORDER] = REVERSE_ORDER,
-    [REVERSE_ORDER] = KEEP_ORDER,
-};
-
-struct row {
-    const char *before;
-    const char *after;
-    enum result result;
-    size_t number; /* in the JSON, from 1, for messages */
-};
+static const char *const *const result_names = matrix__resolution_names;
 
 struct matrix {
     struct chp_arena *arena;
     struct chp_error *error;
-    struct row *rows; /* room for a mirror of each */
+    struct matrix__row *rows; /* room for a mirror of each */
     size_t row_count;
+    struct matrix__type *types; /* what types say, sorted by name */
+    size_t type_count;
+    const char **names; /* of all types in rows and types, sorted */
+    size_t name_count;
     json_int_t version;
     const char **notes;
     size_t note_count; /* wanted; kept are at most CHP_MATRIX_NOTES_MAX */
@@ -62,17 +43,17 @@ static void add_note(struct matrix *matrix, const char *note)
 
 static int compare_rows(const void *a, const void *b)
 {
-    const struct row *left = a;
-    const struct row *right = b;
+    const struct matrix__row *left = a;
+    const struct matrix__row *right = b;
     int order = strcmp(left->before, right->before);
     return order != 0 ? order : strcmp(left->after, right->after);
 }
 
 /* Among the first count rows, which are sorted. */
-static struct row *find_row(const struct matrix *matrix, size_t count, const char *before,
-                            const char *after)
+static struct matrix__row *find_row(const struct matrix *matrix, size_t count, const char *before,
+                                    const char *after)
 {
-    const struct row key = {.before = before, .after = after};
+    const struct matrix__row key = {.before = before, .after = after};
     return bsearch(&key, matrix->rows, count, sizeof key, compare_rows);
 }
 
@@ -101,6 +82,16 @@ static int check_members(struct matrix *matrix, json_t *object, const char *cons
     return 0;
 }
 
+static bool valid_name(const char *type)
+{
+    size_t len = strlen(type);
+    bool valid = len > 0 && len <= CHP_ID_MAX_BYTES;
+    for (size_t i = 0; i < len && valid; i++) {
+        valid = (unsigned char)type[i] >= ' ' && type[i] != 0x7f;
+    }
+    return valid;
+}
+
 static int read_type(struct matrix *matrix, json_t *row_json, const char *member, size_t number,
                      const char **type)
 {
@@ -111,12 +102,7 @@ static int read_type(struct matrix *matrix, json_t *row_json, const char *member
                              "of an operation",
                              number, member);
     }
-    size_t len = strlen(text);
-    bool valid = len > 0 && len <= CHP_ID_MAX_BYTES;
-    for (size_t i = 0; i < len && valid; i++) {
-        valid = (unsigned char)text[i] >= ' ' && text[i] != 0x7f;
-    }
-    if (!valid) {
+    if (!valid_name(text)) {
         return chp_error_set(matrix->error, CHP_EMALFORMED,
                              "row %zu of the resolution matrix: \"%s\" must have 1 to %d bytes and "
                              "no control characters",
@@ -126,12 +112,13 @@ static int read_type(struct matrix *matrix, json_t *row_json, const char *member
     return 0;
 }
 
-static int read_result(struct matrix *matrix, json_t *row_json, size_t number, enum result *result)
+static int read_result(struct matrix *matrix, json_t *row_json, size_t number,
+                       enum chp_resolution *result)
 {
     const char *text = json_string_value(json_object_get(row_json, "Result"));
-    for (size_t i = 0; i < RESULT_COUNT && text != NULL; i++) {
+    for (size_t i = 0; i < MATRIX__RESOLUTION_COUNT && text != NULL; i++) {
         if (strcmp(text, result_names[i]) == 0) {
-            *result = (enum result)i;
+            *result = (enum chp_resolution)i;
             return 0;
         }
     }
@@ -142,7 +129,7 @@ static int read_result(struct matrix *matrix, json_t *row_json, size_t number, e
                              "take-both-reverse-order",
                              number);
     }
-    const char *nearest = chp_suggest(text, result_names, RESULT_COUNT);
+    const char *nearest = chp_suggest(text, result_names, MATRIX__RESOLUTION_COUNT);
     return chp_error_set(matrix->error, CHP_EINVAL,
                          "row %zu of the resolution matrix: there is no result \"%.100s\"%s%s%s; "
                          "allowed are take-one, take-both-any-order, take-both-keep-order and "
@@ -151,7 +138,7 @@ static int read_result(struct matrix *matrix, json_t *row_json, size_t number, e
                          nearest == NULL ? "" : nearest, nearest == NULL ? "" : "\"?");
 }
 
-static int read_row(struct matrix *matrix, json_t *row_json, struct row *row)
+static int read_row(struct matrix *matrix, json_t *row_json, struct matrix__row *row)
 {
     static const char *const members[] = {"Before", "After", "Result"};
     char where[64];
@@ -171,9 +158,83 @@ static int read_row(struct matrix *matrix, json_t *row_json, struct row *row)
     return code == 0 ? read_result(matrix, row_json, row->number, &row->result) : code;
 }
 
+static int read_says(struct matrix *matrix, json_t *member, const char *type, const char *name,
+                     enum matrix__says *says)
+{
+    if (member == NULL) {
+        *says = MATRIX__NOTHING;
+        return 0;
+    }
+    *says = json_is_true(member) ? MATRIX__TRUE : MATRIX__FALSE;
+    return json_is_boolean(member)
+               ? 0
+               : chp_error_set(matrix->error, CHP_EMALFORMED,
+                               "\"%s\" of the type %.100s must be true or false", name, type);
+}
+
+static int compare_types(const void *a, const void *b)
+{
+    const struct matrix__type *left = a;
+    const struct matrix__type *right = b;
+    return strcmp(left->name, right->name);
+}
+
+/* What a type says of itself. One that says nothing is refused rather than dropped: somebody
+ * expected it to mean something. */
+static int read_types(struct matrix *matrix, json_t *types)
+{
+    static const char *const members[] = {"replace", "idempotent"};
+    if (types != NULL && !json_is_object(types)) {
+        return chp_error_set(matrix->error, CHP_EMALFORMED,
+                             "\"types\" of the resolution matrix must be {type: {\"replace\": "
+                             "boolean, \"idempotent\": boolean}, ...}");
+    }
+    if (json_object_size(types) > CHP_MATRIX_TYPES_MAX) {
+        return chp_error_set(matrix->error, CHP_ETOOBIG,
+                             "the resolution matrix has %zu types, at most %d are allowed",
+                             json_object_size(types), CHP_MATRIX_TYPES_MAX);
+    }
+    matrix->types = chp_arena_calloc(matrix->arena, json_object_size(types), sizeof *matrix->types);
+    const char *name;
+    json_t *says;
+    json_object_foreach(types, name, says)
+    {
+        if (!valid_name(name)) {
+            return chp_error_set(matrix->error, CHP_EMALFORMED,
+                                 "a type in \"types\" of the resolution matrix must have 1 to %d "
+                                 "bytes and no control characters",
+                                 CHP_ID_MAX_BYTES);
+        }
+        if (json_object_size(says) == 0) {
+            return chp_error_set(matrix->error, CHP_EMALFORMED,
+                                 "the type %.100s must say something: {\"replace\": boolean, "
+                                 "\"idempotent\": boolean}, one of them or both",
+                                 name);
+        }
+        char where[128];
+        (void)snprintf(where, sizeof where, "the type %.100s", name);
+        struct matrix__type *type = &matrix->types[matrix->type_count++];
+        type->name = chp_arena_strdup(matrix->arena, name);
+        int code = check_members(matrix, says, members, 2, where);
+        if (code == 0) {
+            code = read_says(matrix, json_object_get(says, "replace"), name, "replace",
+                             &type->replace);
+        }
+        if (code == 0) {
+            code = read_says(matrix, json_object_get(says, "idempotent"), name, "idempotent",
+                             &type->idempotent);
+        }
+        if (code != 0) {
+            return code;
+        }
+    }
+    qsort(matrix->types, matrix->type_count, sizeof *matrix->types, compare_types);
+    return 0;
+}
+
 static int read_matrix(struct matrix *matrix, json_t *root)
 {
-    static const char *const members[] = {"ResolutionMatrix", "version"};
+    static const char *const members[] = {"ResolutionMatrix", "version", "types"};
     json_t *rows = json_object_get(root, "ResolutionMatrix");
     json_t *version = json_object_get(root, "version");
     if (!json_is_array(rows)) {
@@ -181,7 +242,7 @@ static int read_matrix(struct matrix *matrix, json_t *root)
                              "the configuration must be {\"ResolutionMatrix\": [{\"Before\": type, "
                              "\"After\": type, \"Result\": result}, ...]}");
     }
-    int code = check_members(matrix, root, members, 2, "the configuration");
+    int code = check_members(matrix, root, members, 3, "the configuration");
     if (code != 0) {
         return code;
     }
@@ -198,18 +259,19 @@ static int read_matrix(struct matrix *matrix, json_t *root)
                              json_array_size(rows), CHP_MATRIX_ROWS_MAX);
     }
     matrix->row_count = json_array_size(rows);
-    matrix->rows = chp_arena_calloc(matrix->arena, 2 * matrix->row_count, sizeof(struct row));
+    matrix->rows =
+        chp_arena_calloc(matrix->arena, 2 * matrix->row_count, sizeof(struct matrix__row));
     for (size_t i = 0; i < matrix->row_count && code == 0; i++) {
         matrix->rows[i].number = i + 1;
         code = read_row(matrix, json_array_get(rows, i), &matrix->rows[i]);
     }
-    return code;
+    return code == 0 ? read_types(matrix, json_object_get(root, "types")) : code;
 }
 
 /* Sorts, and leaves out what says the same twice. */
 static int merge_rows(struct matrix *matrix)
 {
-    struct row *rows = matrix->rows;
+    struct matrix__row *rows = matrix->rows;
     CHP_ASSERT(rows != NULL);
     qsort(rows, matrix->row_count, sizeof *rows, compare_rows);
     size_t kept = 0;
@@ -233,15 +295,16 @@ static int merge_rows(struct matrix *matrix)
     return 0;
 }
 
-static bool is_order(enum result result)
+static bool is_order(enum chp_resolution result)
 {
-    return result == KEEP_ORDER || result == REVERSE_ORDER;
+    return result == CHP_TAKE_BOTH_KEEP_ORDER || result == CHP_TAKE_BOTH_REVERSE_ORDER;
 }
 
-static int check_mirror(struct matrix *matrix, const struct row *row, const struct row *mirror)
+static int check_mirror(struct matrix *matrix, const struct matrix__row *row,
+                        const struct matrix__row *mirror)
 {
     if (is_order(row->result) && mirror->result == row->result) {
-        bool keep = row->result == KEEP_ORDER;
+        bool keep = row->result == CHP_TAKE_BOTH_KEEP_ORDER;
         return chp_error_set(
             matrix->error, CHP_EINVAL,
             "the resolution matrix contradicts itself: %.60s before %.60s (row %zu) and %.60s "
@@ -249,7 +312,7 @@ static int check_mirror(struct matrix *matrix, const struct row *row, const stru
             keep ? row->before : row->after, keep ? row->after : row->before, row->number,
             keep ? row->after : row->before, keep ? row->before : row->after, mirror->number);
     }
-    if (mirror->result != mirrors[row->result] && strcmp(row->before, row->after) < 0) {
+    if (mirror->result != matrix__mirror(row->result) && strcmp(row->before, row->after) < 0) {
         add_note(matrix,
                  chp_arena_printf(matrix->arena,
                                   "(%s, %s) is %s but (%s, %s) is %s: each is taken as listed",
@@ -263,9 +326,9 @@ static int complete_mirrors(struct matrix *matrix)
 {
     size_t listed = matrix->row_count;
     for (size_t i = 0; i < listed; i++) {
-        const struct row *row = &matrix->rows[i];
+        const struct matrix__row *row = &matrix->rows[i];
         if (strcmp(row->before, row->after) == 0) {
-            if (row->result == REVERSE_ORDER) {
+            if (row->result == CHP_TAKE_BOTH_REVERSE_ORDER) {
                 return chp_error_set(matrix->error, CHP_EINVAL,
                                      "the resolution matrix contradicts itself: %.60s before "
                                      "itself in reverse (row %zu); for two operations of one type "
@@ -275,7 +338,7 @@ static int complete_mirrors(struct matrix *matrix)
             }
             continue; /* its own mirror */
         }
-        const struct row *mirror = find_row(matrix, listed, row->after, row->before);
+        const struct matrix__row *mirror = find_row(matrix, listed, row->after, row->before);
         if (mirror != NULL) {
             int code = check_mirror(matrix, row, mirror);
             if (code != 0) {
@@ -283,11 +346,11 @@ static int complete_mirrors(struct matrix *matrix)
             }
             continue;
         }
-        struct row *added = &matrix->rows[matrix->row_count++];
-        *added = (struct row){.before = row->after,
-                              .after = row->before,
-                              .result = mirrors[row->result],
-                              .number = row->number};
+        struct matrix__row *added = &matrix->rows[matrix->row_count++];
+        *added = (struct matrix__row){.before = row->after,
+                                      .after = row->before,
+                                      .result = matrix__mirror(row->result),
+                                      .number = row->number};
         add_note(matrix,
                  chp_arena_printf(matrix->arena, "(%s, %s) was added as %s, the mirror of row %zu",
                                   added->before, added->after, result_names[added->result],
@@ -303,24 +366,30 @@ static int complete_mirrors(struct matrix *matrix)
     return 0;
 }
 
-/* Every type stands as some row's before, once mirrors are complete; rows are sorted by it. */
+/* Once mirrors are complete. */
+static int collect_names(struct matrix *matrix)
+{
+    matrix->name_count = matrix__names(matrix->arena, matrix->rows, matrix->row_count,
+                                       matrix->types, matrix->type_count, &matrix->names);
+    if (matrix->name_count > CHP_MATRIX_TYPES_MAX) {
+        return chp_error_set(matrix->error, CHP_ETOOBIG,
+                             "the resolution matrix has %zu types, at most %d are allowed",
+                             matrix->name_count, CHP_MATRIX_TYPES_MAX);
+    }
+    return 0;
+}
+
 static void note_assumed(struct matrix *matrix)
 {
-    const char **types = chp_arena_calloc(matrix->arena, matrix->row_count, sizeof(char *));
-    size_t type_count = 0;
-    for (size_t i = 0; i < matrix->row_count; i++) {
-        if (type_count == 0 || strcmp(types[type_count - 1], matrix->rows[i].before) != 0) {
-            types[type_count++] = matrix->rows[i].before;
-        }
-    }
-    for (size_t i = 0; i < type_count; i++) {
-        for (size_t j = i; j < type_count; j++) {
+    const char *const *types = matrix->names;
+    for (size_t i = 0; i < matrix->name_count; i++) {
+        for (size_t j = i; j < matrix->name_count; j++) {
             bool deletes = strcmp(types[i], "delete") == 0 || strcmp(types[j], "delete") == 0;
             if (find_row(matrix, matrix->row_count, types[i], types[j]) != NULL) {
                 continue;
             }
             if (matrix->note_count >= CHP_MATRIX_NOTES_MAX) {
-                matrix->note_count++; /* only counted: no sentences for a million pairs */
+                matrix->note_count++; /* only counted: no sentences for thousands of pairs */
                 continue;
             }
             add_note(matrix,
@@ -332,15 +401,35 @@ static void note_assumed(struct matrix *matrix)
     }
 }
 
+static json_t *print_types(const struct matrix *matrix)
+{
+    json_t *types = json_object();
+    for (size_t i = 0; i < matrix->type_count; i++) {
+        const struct matrix__type *type = &matrix->types[i];
+        json_t *says = json_object();
+        if (type->replace != MATRIX__NOTHING) {
+            json_object_set_new(says, "replace", json_boolean(type->replace == MATRIX__TRUE));
+        }
+        if (type->idempotent != MATRIX__NOTHING) {
+            json_object_set_new(says, "idempotent", json_boolean(type->idempotent == MATRIX__TRUE));
+        }
+        json_object_set_new(types, type->name, says);
+    }
+    return types;
+}
+
 static int print_canonical(struct matrix *matrix, const char **canonical_json)
 {
     json_t *rows = json_array();
     for (size_t i = 0; i < matrix->row_count; i++) {
-        const struct row *row = &matrix->rows[i];
+        const struct matrix__row *row = &matrix->rows[i];
         json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "Before", row->before, "After",
                                               row->after, "Result", result_names[row->result]));
     }
     json_t *root = json_pack("{s:o, s:I}", "ResolutionMatrix", rows, "version", matrix->version);
+    if (matrix->type_count > 0) {
+        json_object_set_new(root, "types", print_types(matrix));
+    }
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     CHP_ASSERT(text != NULL);
@@ -367,15 +456,18 @@ static int check(struct matrix *matrix, json_t *root, const char **canonical_jso
         code = complete_mirrors(matrix);
     }
     if (code == 0) {
+        code = collect_names(matrix);
+    }
+    if (code == 0) {
         note_assumed(matrix);
         code = print_canonical(matrix, canonical_json);
     }
     return code;
 }
 
-int chp_matrix_check(const char *json, struct chp_arena *arena, const char **canonical_json,
-                     const char ***notes, size_t *note_count, struct chp_error *error)
+static int read_and_check(const char *json, struct matrix *matrix, const char **canonical_json)
 {
+    struct chp_error *error = matrix->error;
     size_t json_bytes = strlen(json);
     if (json_bytes > CHP_CONFIG_MAX_BYTES) {
         return chp_error_set(error, CHP_ETOOBIG,
@@ -389,14 +481,26 @@ int chp_matrix_check(const char *json, struct chp_arena *arena, const char **can
                              "the resolution matrix is not JSON: line %d, column %d: %s",
                              reason.line, reason.column, reason.text);
     }
-    struct matrix matrix = {
+    int code = check(matrix, root, canonical_json);
+    json_decref(root);
+    return code;
+}
+
+static struct matrix matrix_in(struct chp_arena *arena, struct chp_error *error)
+{
+    return (struct matrix){
         .arena = arena,
         .error = error,
         .notes = chp_arena_calloc(arena, CHP_MATRIX_NOTES_MAX, sizeof(char *)),
     };
+}
+
+int chp_matrix_check(const char *json, struct chp_arena *arena, const char **canonical_json,
+                     const char ***notes, size_t *note_count, struct chp_error *error)
+{
+    struct matrix matrix = matrix_in(arena, error);
     const char *canonical;
-    int code = check(&matrix, root, &canonical);
-    json_decref(root);
+    int code = read_and_check(json, &matrix, &canonical);
     if (code != 0) {
         return code;
     }
@@ -409,4 +513,51 @@ int chp_matrix_check(const char *json, struct chp_arena *arena, const char **can
             arena, "and %zu more like these", matrix.note_count - CHP_MATRIX_NOTES_MAX + 1);
     }
     return 0;
+}
+
+int chp_matrix_new(const char *json, struct chp_matrix **matrix, struct chp_error *error)
+{
+    if (json == NULL) {
+        *matrix = matrix__compile(NULL, 0, NULL, 0, 0, NULL);
+        return 0;
+    }
+    struct chp_arena arena = {0};
+    struct matrix checked = matrix_in(&arena, error);
+    const char *canonical;
+    int code = read_and_check(json, &checked, &canonical);
+    if (code == 0) {
+        *matrix = matrix__compile(checked.rows, checked.row_count, checked.types,
+                                  checked.type_count, (uint64_t)checked.version, canonical);
+    }
+    chp_arena_deinit(&arena);
+    return code;
+}
+
+int chp_matrix_of_rows(const struct chp_matrix_row *rows, size_t count, uint64_t version,
+                       struct chp_matrix **matrix, struct chp_error *error)
+{
+    if (count > CHP_MATRIX_ROWS_MAX) {
+        return chp_error_set(error, CHP_ETOOBIG,
+                             "the resolution matrix has %zu rows, at most %d are allowed", count,
+                             CHP_MATRIX_ROWS_MAX);
+    }
+    struct chp_arena arena = {0};
+    struct matrix given = matrix_in(&arena, error);
+    given.rows = chp_arena_calloc(&arena, count, sizeof *given.rows);
+    given.version = (json_int_t)version;
+    for (size_t i = 0; i < count; i++) {
+        given.rows[i] = (struct matrix__row){
+            .before = rows[i].before, .after = rows[i].after, .result = rows[i].resolution};
+    }
+    given.row_count = count;
+    const char *text;
+    int code = collect_names(&given);
+    if (code == 0) {
+        code = print_canonical(&given, &text);
+    }
+    if (code == 0) {
+        *matrix = matrix__compile(given.rows, count, NULL, 0, version, text);
+    }
+    chp_arena_deinit(&arena);
+    return code;
 }

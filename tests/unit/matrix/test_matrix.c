@@ -126,7 +126,7 @@ static const struct refused_case refused[] = {
     {"{\"ResolutionMatrix\":{}}", CHP_EMALFORMED, "the configuration must be"},
     {"{\"ResolutionMatrix\":[],\"resolutionMatrix\":[]}", CHP_EMALFORMED,
      "the configuration has \"resolutionMatrix\", which is not known: allowed are "
-     "ResolutionMatrix, version"},
+     "ResolutionMatrix, version, types"},
     {"{\"ResolutionMatrix\":[],\"version\":0}", CHP_EMALFORMED, "\"version\" of the resolution"},
     {"{\"ResolutionMatrix\":[],\"version\":\"1\"}", CHP_EMALFORMED, "\"version\" of the"},
     {"{\"ResolutionMatrix\":[],\"version\":1.5}", CHP_EMALFORMED, "\"version\" of the"},
@@ -147,6 +147,17 @@ static const struct refused_case refused[] = {
      "\"replace\":true}]}",
      CHP_EMALFORMED, "row 1 of the resolution matrix has \"replace\", which is not known"},
     {"{\"ResolutionMatrix\":[{\"Before\":\"\xff\"}]}", CHP_EMALFORMED, "is not JSON"},
+    {"{\"ResolutionMatrix\":[],\"types\":[]}", CHP_EMALFORMED,
+     "\"types\" of the resolution matrix must be {type: {\"replace\": boolean"},
+    {"{\"ResolutionMatrix\":[],\"types\":{\"a\":{}}}", CHP_EMALFORMED,
+     "the type a must say something: {\"replace\": boolean, \"idempotent\": boolean}"},
+    {"{\"ResolutionMatrix\":[],\"types\":{\"a\":true}}", CHP_EMALFORMED, "the type a must say"},
+    {"{\"ResolutionMatrix\":[],\"types\":{\"a\":{\"replaces\":true}}}", CHP_EMALFORMED,
+     "the type a has \"replaces\", which is not known: allowed are replace, idempotent"},
+    {"{\"ResolutionMatrix\":[],\"types\":{\"a\":{\"idempotent\":1}}}", CHP_EMALFORMED,
+     "\"idempotent\" of the type a must be true or false"},
+    {"{\"ResolutionMatrix\":[],\"types\":{\"\":{\"replace\":true}}}", CHP_EMALFORMED,
+     "a type in \"types\" of the resolution matrix must have 1 to 200 bytes"},
 };
 
 static void refused_matrices_say_what_and_where(void **state)
@@ -183,6 +194,19 @@ static char *many_rows(size_t count, size_t name_bytes, bool mirrors_missing)
     return json;
 }
 
+/* count types that say something, beside one row. */
+static char *many_types(size_t count)
+{
+    struct chp_buf json = {0};
+    chp_buf_add_text(&json, "{\"ResolutionMatrix\":[{\"Before\":\"a\",\"After\":\"a\","
+                            "\"Result\":\"take-one\"}],\"types\":{");
+    for (size_t i = 0; i < count; i++) {
+        chp_buf_printf(&json, "%s\"%04zu\":{\"replace\":true}", i == 0 ? "" : ",", i);
+    }
+    chp_buf_add_text(&json, "}}");
+    return chp_buf_take(&json);
+}
+
 static int check_free(char *json, struct chp_error *error, size_t *note_count)
 {
     struct chp_arena arena = {0};
@@ -202,8 +226,14 @@ static void bounds_hold(void **state)
     (void)state;
     struct chp_error error = {0};
     size_t count = 0;
-    assert_int_equal(check_free(many_rows(CHP_MATRIX_ROWS_MAX, 4, false), &error, &count), 0);
+    assert_int_equal(check_free(many_rows(CHP_MATRIX_TYPES_MAX, 4, false), &error, &count), 0);
     assert_int_equal(count, CHP_MATRIX_NOTES_MAX);
+    assert_int_equal(check_free(many_rows(CHP_MATRIX_TYPES_MAX + 1, 4, false), &error, &count),
+                     CHP_ETOOBIG);
+    assert_non_null(strstr(error.text, "has 257 types, at most 256 are allowed"));
+    assert_int_equal(check_free(many_types(CHP_MATRIX_TYPES_MAX - 1), &error, &count), 0);
+    assert_int_equal(check_free(many_types(CHP_MATRIX_TYPES_MAX), &error, &count), CHP_ETOOBIG);
+    assert_int_equal(check_free(many_types(1000), &error, &count), CHP_ETOOBIG);
     assert_int_equal(check_free(many_rows(CHP_MATRIX_ROWS_MAX + 1, 4, false), &error, &count),
                      CHP_ETOOBIG);
     assert_non_null(strstr(error.text, "has 1025 rows, at most 1024"));
@@ -286,6 +316,238 @@ static void published_matrices_are_accepted(void **state)
     json_decref(vectors);
 }
 
+static struct chp_matrix *compiled(const char *json)
+{
+    struct chp_error error = {0};
+    struct chp_matrix *matrix;
+    if (chp_matrix_new(json, &matrix, &error) != 0) {
+        fail_msg("%s: %s", json, error.text);
+    }
+    return matrix;
+}
+
+/* rows as matrix_json has them, then what the types say, or NULL. */
+static struct chp_matrix *compiled_of(const char *rows, const char *types)
+{
+    char *json = matrix_json(rows, types == NULL ? NULL : "1");
+    struct chp_buf text = {0};
+    chp_buf_add(&text, json, strlen(json) - 1);
+    chp_buf_printf(&text, "%s%s}", types == NULL ? "" : ",\"types\":", types == NULL ? "" : types);
+    struct chp_matrix *matrix = compiled(chp_buf_text(&text));
+    chp_buf_deinit(&text);
+    free(json);
+    return matrix;
+}
+
+struct resolve_case {
+    const char *rows;
+    const char *before;
+    const char *after;
+    enum chp_resolution resolution;
+};
+
+static const struct resolve_case resolved[] = {
+    {"", "a", "b", CHP_TAKE_BOTH_ANY_ORDER},
+    {"", "a", "a", CHP_TAKE_BOTH_ANY_ORDER},
+    {"", "delete", "a", CHP_TAKE_ONE},
+    {"", "a", "delete", CHP_TAKE_ONE},
+    {"", "delete", "delete", CHP_TAKE_ONE},
+    {"a,a,one", "a", "a", CHP_TAKE_ONE},
+    {"a,a,one", "a", "b", CHP_TAKE_BOTH_ANY_ORDER},
+    {"a,a,one", "b", "a", CHP_TAKE_BOTH_ANY_ORDER},
+    {"a,a,one", "b", "b", CHP_TAKE_BOTH_ANY_ORDER},
+    {"a,b,keep", "a", "b", CHP_TAKE_BOTH_KEEP_ORDER},
+    {"a,b,keep", "b", "a", CHP_TAKE_BOTH_REVERSE_ORDER},
+    {"b,a,reverse", "a", "b", CHP_TAKE_BOTH_KEEP_ORDER},
+    {"b,a,one", "a", "b", CHP_TAKE_ONE},
+    {"a,b,any", "b", "a", CHP_TAKE_BOTH_ANY_ORDER},
+    {"a,b,keep;b,a,one", "a", "b", CHP_TAKE_BOTH_KEEP_ORDER},
+    {"a,b,keep;b,a,one", "b", "a", CHP_TAKE_ONE},
+    {"a,delete,keep", "a", "delete", CHP_TAKE_BOTH_KEEP_ORDER},
+    {"a,delete,keep", "delete", "a", CHP_TAKE_BOTH_REVERSE_ORDER},
+    {"a,delete,keep", "b", "delete", CHP_TAKE_ONE},
+    {"delete,delete,any", "delete", "delete", CHP_TAKE_BOTH_ANY_ORDER},
+};
+
+static void pairs_are_decided_by_row_mirror_or_default(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(resolved); i++) {
+        const struct resolve_case *c = &resolved[i];
+        struct chp_matrix *matrix = compiled_of(c->rows, NULL);
+        enum chp_resolution got = chp_matrix_resolve(matrix, c->before, c->after);
+        if (got != c->resolution) {
+            fail_msg("%s: (%s, %s) is %s, not %s", c->rows, c->before, c->after,
+                     chp_resolution_name(got), chp_resolution_name(c->resolution));
+        }
+        chp_matrix_free(matrix);
+    }
+}
+
+struct establish_case {
+    const char *rows;
+    const char *types; /* what they say, or NULL */
+    const char *type;
+    bool establishes;
+    bool idempotent;
+};
+
+static const struct establish_case establishing[] = {
+    {"", NULL, "set", false, false},
+    {"", NULL, "delete", true, false},
+    {"set,set,one", NULL, "set", true, false},
+    {"set,set,one", NULL, "other", false, false},
+    {"set,set,any", NULL, "set", false, false},
+    {"set,set,keep", NULL, "set", false, false},
+    {"set,set,one;add,add,any", NULL, "set", false, false}, /* (add, set) commutes */
+    {"set,set,one;set,add,keep", NULL, "set", true, false},
+    {"set,set,one;set,add,keep", NULL, "add", false, false},
+    {"set,set,one;set,add,one", NULL, "set", true, false},
+    {"set,set,one;set,delete,keep", NULL, "set", true, false},
+    {"set,set,one;set,delete,keep", NULL, "delete", false, false},
+    {"set,set,one;delete,set,keep", NULL, "set", false, false},
+    {"set,set,one", "{\"set\":{\"replace\":false}}", "set", false, false},
+    {"set,set,one", "{\"set\":{\"idempotent\":true}}", "set", true, true},
+    {"set,set,one", "{\"set\":{\"idempotent\":false}}", "set", true, false},
+    {"set,set,one", "{\"put\":{\"replace\":true,\"idempotent\":true}}", "put", true, true},
+    {"set,set,one", "{\"put\":{\"idempotent\":true}}", "set", false, false}, /* (put, set) */
+    {"", "{\"delete\":{\"replace\":false}}", "delete", false, false},
+};
+
+static void types_establish_as_rows_or_they_say(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(establishing); i++) {
+        const struct establish_case *c = &establishing[i];
+        struct chp_matrix *matrix = compiled_of(c->rows, c->types);
+        if (chp_matrix_establishes(matrix, c->type) != c->establishes ||
+            chp_matrix_idempotent(matrix, c->type) != c->idempotent) {
+            fail_msg("%s %s: %s", c->rows, c->types == NULL ? "" : c->types, c->type);
+        }
+        chp_matrix_free(matrix);
+    }
+}
+
+static void what_types_say_stays_in_the_canonical_text(void **state)
+{
+    (void)state;
+    struct chp_arena arena = {0};
+    struct chp_error error = {0};
+    const char *canonical;
+    const char *again;
+    const char **notes;
+    size_t count;
+    assert_int_equal(
+        chp_matrix_check("{\"types\": {\"b\": {\"idempotent\": false, \"replace\": true},"
+                         " \"a\": {\"idempotent\": true}}, \"ResolutionMatrix\": []}",
+                         &arena, &canonical, &notes, &count, &error),
+        0);
+    assert_string_equal(canonical,
+                        "{\"ResolutionMatrix\":[],\"version\":1,\"types\":{\"a\":{"
+                        "\"idempotent\":true},\"b\":{\"replace\":true,\"idempotent\":false}}}");
+    assert_int_equal(count, 3); /* (a, a), (a, b), (b, b) */
+    assert_int_equal(chp_matrix_check(canonical, &arena, &again, &notes, &count, &error), 0);
+    assert_string_equal(again, canonical);
+    assert_int_equal(chp_matrix_check("{\"ResolutionMatrix\":[],\"types\":{}}", &arena, &again,
+                                      &notes, &count, &error),
+                     0);
+    assert_string_equal(again, "{\"ResolutionMatrix\":[],\"version\":1}");
+    chp_arena_deinit(&arena);
+}
+
+static int sign(int number)
+{
+    return (number > 0) - (number < 0);
+}
+
+static void the_higher_version_then_hash_decides(void **state)
+{
+    (void)state;
+    struct chp_matrix *none = compiled(NULL);
+    struct chp_matrix *empty = compiled("{\"ResolutionMatrix\":[]}");
+    struct chp_matrix *one = compiled_of("a,b,keep", NULL);
+    struct chp_matrix *same = compiled_of("b,a,reverse;a,b,keep", NULL);
+    char *json = matrix_json("", "2");
+    struct chp_matrix *second = compiled(json);
+    assert_int_equal(chp_matrix_version(none), 0);
+    assert_int_equal(chp_matrix_version(second), 2);
+    struct chp_matrix *const all[] = {none, empty, one, same, second};
+    for (size_t i = 0; i < COUNT(all); i++) {
+        assert_int_equal(chp_matrix_compare(all[i], all[i]), 0);
+        for (size_t j = 0; j < COUNT(all); j++) {
+            assert_int_equal(sign(chp_matrix_compare(all[i], all[j])),
+                             -sign(chp_matrix_compare(all[j], all[i])));
+        }
+        assert_true(i == 0 || chp_matrix_compare(none, all[i]) < 0);
+        assert_true(i == 4 || chp_matrix_compare(all[i], second) < 0);
+    }
+    assert_int_equal(chp_matrix_compare(one, same), 0);
+    assert_int_not_equal(chp_matrix_compare(one, empty), 0);
+    for (size_t i = 0; i < COUNT(all); i++) {
+        chp_matrix_free(all[i]);
+    }
+    chp_matrix_free(NULL);
+    free(json);
+}
+
+static uint32_t next_random(uint32_t *seed)
+{
+    *seed = *seed * UINT32_C(1664525) + UINT32_C(1013904223);
+    return *seed >> 16;
+}
+
+/* Random rows, also contradictory ones, against the definition read row by row. */
+static void rows_as_they_are_agree_with_the_definition(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"d", "a", "c", "b", "unlisted"};
+    static const enum chp_resolution mirrors[] = {CHP_TAKE_BOTH_ANY_ORDER, CHP_TAKE_ONE,
+                                                  CHP_TAKE_BOTH_REVERSE_ORDER,
+                                                  CHP_TAKE_BOTH_KEEP_ORDER};
+    uint32_t seed = 7;
+    for (int round = 0; round < 2000; round++) {
+        struct chp_matrix_row rows[16];
+        size_t count = 0;
+        int expected[5][5];
+        for (size_t i = 0; i < 25; i++) {
+            expected[i / 5][i % 5] = -1;
+        }
+        for (size_t i = 0; i < 16; i++) {
+            if (next_random(&seed) % 5 != 0) {
+                enum chp_resolution resolution = (enum chp_resolution)(next_random(&seed) % 4);
+                rows[count++] = (struct chp_matrix_row){types[i / 4], types[i % 4], resolution};
+                expected[i / 4][i % 4] = (int)resolution;
+            }
+        }
+        struct chp_error error = {0};
+        struct chp_matrix *matrix;
+        assert_int_equal(chp_matrix_of_rows(rows, count, 1, &matrix, &error), 0);
+        for (size_t i = 0; i < 5; i++) {
+            for (size_t j = 0; j < 5; j++) {
+                int other = expected[j][i] < 0 ? -1 : (int)mirrors[expected[j][i]];
+                int wanted = expected[i][j] >= 0 ? expected[i][j] : other;
+                assert_int_equal(chp_matrix_resolve(matrix, types[i], types[j]),
+                                 wanted < 0 ? CHP_TAKE_BOTH_ANY_ORDER : wanted);
+            }
+        }
+        chp_matrix_free(matrix);
+    }
+}
+
+static void the_largest_matrix_compiles(void **state)
+{
+    (void)state;
+    char *json = many_types(CHP_MATRIX_TYPES_MAX - 1);
+    struct chp_matrix *matrix = compiled(json);
+    assert_int_equal(chp_matrix_type_count(matrix), CHP_MATRIX_TYPES_MAX + 1); /* and delete */
+    for (unsigned i = 1; i <= chp_matrix_type_count(matrix); i++) {
+        assert_int_equal(chp_matrix_type(matrix, chp_matrix_type_name(matrix, i)), i);
+    }
+    assert_int_equal(chp_matrix_type(matrix, "zzz"), 0);
+    chp_matrix_free(matrix);
+    free(json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +556,12 @@ int main(void)
         cmocka_unit_test(bounds_hold),
         cmocka_unit_test(long_names_leave_the_sentence_valid),
         cmocka_unit_test(published_matrices_are_accepted),
+        cmocka_unit_test(pairs_are_decided_by_row_mirror_or_default),
+        cmocka_unit_test(types_establish_as_rows_or_they_say),
+        cmocka_unit_test(what_types_say_stays_in_the_canonical_text),
+        cmocka_unit_test(the_higher_version_then_hash_decides),
+        cmocka_unit_test(rows_as_they_are_agree_with_the_definition),
+        cmocka_unit_test(the_largest_matrix_compiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
