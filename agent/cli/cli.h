@@ -104,6 +104,7 @@ int cli__cmd_resource_history(struct cli *cli);
 int cli__cmd_site_list(struct cli *cli);
 int cli__cmd_events(struct cli *cli);
 int cli__cmd_scope_explain(struct cli *cli);
+int cli__cmd_matrix_check(struct cli *cli);
 int cli__cmd_dead_list(struct cli *cli);
 int cli__cmd_dead_show(struct cli *cli);
 int cli__cmd_dead_requeue(struct cli *cli);

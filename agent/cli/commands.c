@@ -125,6 +125,18 @@ const struct cli_command cli__commands[] = {
      .operands_min = 1,
      .operands_max = 1,
      .run = cli__cmd_scope_explain},
+    {.name = "matrix check",
+     .operands = "FILE|-",
+     .summary = "check a resolution matrix, show what it decides",
+     .details = "No agent is asked. Says which mirrors were completed, which pairs are assumed to "
+                "commute because they are not listed, and which types establish the whole state; "
+                "then the result for each pair of types. A matrix that contradicts itself is "
+                "refused with exit code 2. With -o json, its canonical form and the same notes.",
+     .operands_min = 1,
+     .operands_max = 1,
+     .offline = true,
+     .complete = CLI_COMPLETE_PATH,
+     .run = cli__cmd_matrix_check},
     {.name = "dead list",
      .operands = "",
      .summary = "messages that could not be processed",

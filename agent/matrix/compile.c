@@ -14,9 +14,13 @@
 #include <string.h>
 
 /* In the table while it is made. */
-enum { UNLISTED = MATRIX__RESOLUTION_COUNT };
+enum { UNLISTED = 0xff };
 
-const char *const matrix__resolution_names[MATRIX__RESOLUTION_COUNT] = {
+/* Bits of a cell: the rule, and whether it is one because nothing says otherwise. */
+enum { RULE = 3, ASSUMED = 4 };
+_Static_assert((int)MATRIX__RULE_COUNT == RULE + 1, "a rule fits its bits");
+
+const char *const matrix__rule_names[MATRIX__RULE_COUNT] = {
     [CHP_TAKE_BOTH_ANY_ORDER] = "take-both-any-order",
     [CHP_TAKE_ONE] = "take-one",
     [CHP_TAKE_BOTH_KEEP_ORDER] = "take-both-keep-order",
@@ -29,28 +33,35 @@ struct chp_matrix {
     struct chp_sha256 sha256; /* zero without rows */
     const char **names;       /* of number i + 1 */
     size_t type_count;
-    uint8_t *table; /* enum chp_resolution of (before, after), row by row from number 0 */
+    uint8_t *table; /* cells of (before, after), row by row from number 0 */
+    enum chp_replace *replaces;
     bool *establishes;
     bool *idempotent;
 };
 
-const char *chp_resolution_name(enum chp_resolution resolution)
+const char *chp_pair_rule_name(enum chp_pair_rule rule)
 {
-    CHP_ASSERT((size_t)resolution < MATRIX__RESOLUTION_COUNT);
-    return matrix__resolution_names[resolution];
+    CHP_ASSERT((size_t)rule < MATRIX__RULE_COUNT);
+    return matrix__rule_names[rule];
 }
 
-enum chp_resolution matrix__mirror(enum chp_resolution resolution)
+enum chp_pair_rule matrix__mirror(enum chp_pair_rule rule)
 {
-    static const enum chp_resolution mirrors[MATRIX__RESOLUTION_COUNT] = {
+    static const enum chp_pair_rule mirrors[MATRIX__RULE_COUNT] = {
         [CHP_TAKE_BOTH_ANY_ORDER] = CHP_TAKE_BOTH_ANY_ORDER,
         [CHP_TAKE_ONE] = CHP_TAKE_ONE,
         [CHP_TAKE_BOTH_KEEP_ORDER] = CHP_TAKE_BOTH_REVERSE_ORDER,
         [CHP_TAKE_BOTH_REVERSE_ORDER] = CHP_TAKE_BOTH_KEEP_ORDER,
     };
-    CHP_ASSERT((size_t)resolution < MATRIX__RESOLUTION_COUNT);
-    return mirrors[resolution];
+    CHP_ASSERT((size_t)rule < MATRIX__RULE_COUNT);
+    return mirrors[rule];
 }
+
+static const enum chp_replace replace_of[] = {
+    [MATRIX__NOTHING] = CHP_REPLACE_UNSAID,
+    [MATRIX__FALSE] = CHP_REPLACE_NO,
+    [MATRIX__TRUE] = CHP_REPLACE_YES,
+};
 
 static int compare_names(const void *a, const void *b)
 {
@@ -101,7 +112,7 @@ static void fill_table(struct chp_matrix *matrix, const struct matrix__row *rows
     memset(matrix->table, UNLISTED, side * side);
     for (size_t i = 0; i < row_count; i++) {
         *cell(matrix, chp_matrix_type(matrix, rows[i].before),
-              chp_matrix_type(matrix, rows[i].after)) = (uint8_t)rows[i].result;
+              chp_matrix_type(matrix, rows[i].after)) = (uint8_t)rows[i].rule;
     }
     unsigned deletes = chp_matrix_type(matrix, "delete");
     for (size_t i = 0; i < side; i++) {
@@ -110,11 +121,11 @@ static void fill_table(struct chp_matrix *matrix, const struct matrix__row *rows
             uint8_t *back = cell(matrix, j, i);
             if (*forth == UNLISTED && *back == UNLISTED) {
                 bool one = i == deletes || j == deletes;
-                *forth = *back = one ? CHP_TAKE_ONE : CHP_TAKE_BOTH_ANY_ORDER;
+                *forth = *back = one ? CHP_TAKE_ONE : CHP_TAKE_BOTH_ANY_ORDER | ASSUMED;
             } else if (*forth == UNLISTED) {
-                *forth = (uint8_t)matrix__mirror((enum chp_resolution) * back);
+                *forth = (uint8_t)matrix__mirror((enum chp_pair_rule) * back);
             } else if (*back == UNLISTED) {
-                *back = (uint8_t)matrix__mirror((enum chp_resolution) * forth);
+                *back = (uint8_t)matrix__mirror((enum chp_pair_rule) * forth);
             }
         }
     }
@@ -125,8 +136,8 @@ static bool displaces_all(const struct chp_matrix *matrix, size_t type)
 {
     bool all = true;
     for (size_t i = 1; i <= matrix->type_count && all; i++) {
-        uint8_t resolution = *cell(matrix, i, type);
-        all = resolution == CHP_TAKE_ONE || resolution == CHP_TAKE_BOTH_REVERSE_ORDER;
+        int rule = *cell(matrix, i, type) & RULE;
+        all = rule == CHP_TAKE_ONE || rule == CHP_TAKE_BOTH_REVERSE_ORDER;
     }
     return all;
 }
@@ -150,6 +161,7 @@ struct chp_matrix *matrix__compile(const struct matrix__row *rows, size_t row_co
     }
     fill_table(matrix, rows, row_count);
     size_t side = matrix->type_count + 1;
+    matrix->replaces = chp_arena_calloc(&matrix->arena, side, sizeof *matrix->replaces);
     matrix->establishes = chp_arena_calloc(&matrix->arena, side, sizeof(bool));
     matrix->idempotent = chp_arena_calloc(&matrix->arena, side, sizeof(bool));
     for (size_t i = 1; i < side; i++) {
@@ -157,6 +169,7 @@ struct chp_matrix *matrix__compile(const struct matrix__row *rows, size_t row_co
     }
     for (size_t i = 0; i < type_count; i++) {
         unsigned type = chp_matrix_type(matrix, types[i].name);
+        matrix->replaces[type] = replace_of[types[i].replace];
         if (types[i].replace != MATRIX__NOTHING) {
             matrix->establishes[type] = types[i].replace == MATRIX__TRUE;
         }
@@ -193,17 +206,23 @@ unsigned chp_matrix_type(const struct chp_matrix *matrix, const char *type)
     return found == NULL ? 0 : (unsigned)(found - (const char *const *)matrix->names) + 1;
 }
 
-enum chp_resolution chp_matrix_resolve_types(const struct chp_matrix *matrix, unsigned before,
-                                             unsigned after)
+enum chp_pair_rule chp_matrix_resolve_types(const struct chp_matrix *matrix, unsigned before,
+                                            unsigned after)
 {
-    return (enum chp_resolution) * cell(matrix, before, after);
+    return (enum chp_pair_rule)(*cell(matrix, before, after) & RULE);
 }
 
-enum chp_resolution chp_matrix_resolve(const struct chp_matrix *matrix, const char *before,
-                                       const char *after)
+enum chp_pair_rule chp_matrix_resolve(const struct chp_matrix *matrix, const char *before,
+                                      const char *after)
 {
     return chp_matrix_resolve_types(matrix, chp_matrix_type(matrix, before),
                                     chp_matrix_type(matrix, after));
+}
+
+bool chp_matrix_assumes(const struct chp_matrix *matrix, const char *before, const char *after)
+{
+    return (*cell(matrix, chp_matrix_type(matrix, before), chp_matrix_type(matrix, after)) &
+            ASSUMED) != 0;
 }
 
 unsigned chp_matrix_type_count(const struct chp_matrix *matrix)
@@ -215,6 +234,11 @@ const char *chp_matrix_type_name(const struct chp_matrix *matrix, unsigned type)
 {
     CHP_ASSERT(type >= 1 && type <= matrix->type_count);
     return matrix->names[type - 1];
+}
+
+enum chp_replace chp_matrix_replace(const struct chp_matrix *matrix, const char *type)
+{
+    return matrix->replaces[chp_matrix_type(matrix, type)];
 }
 
 bool chp_matrix_establishes(const struct chp_matrix *matrix, const char *type)

@@ -5,12 +5,12 @@
 
 #include "matrix/matrix.h"
 
-enum { MATRIX__RESOLUTION_COUNT = CHP_TAKE_BOTH_REVERSE_ORDER + 1 };
+enum { MATRIX__RULE_COUNT = CHP_TAKE_BOTH_REVERSE_ORDER + 1 };
 
 struct matrix__row {
     const char *before;
     const char *after;
-    enum chp_resolution result;
+    enum chp_pair_rule rule;
     size_t number; /* in the JSON, from 1, for messages */
 };
 
@@ -22,10 +22,10 @@ struct matrix__type {
     enum matrix__says idempotent;
 };
 
-extern const char *const matrix__resolution_names[MATRIX__RESOLUTION_COUNT];
+extern const char *const matrix__rule_names[MATRIX__RULE_COUNT];
 
 /* The same statement about a pair, read from its other end. */
-enum chp_resolution matrix__mirror(enum chp_resolution resolution);
+enum chp_pair_rule matrix__mirror(enum chp_pair_rule rule);
 
 /* Names of all types in rows and types, sorted, each once; the array is in arena, with room for one
  * more. */

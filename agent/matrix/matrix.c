@@ -18,8 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const *const result_names = matrix__resolution_names;
-
 struct matrix {
     struct chp_arena *arena;
     struct chp_error *error;
@@ -112,13 +110,13 @@ static int read_type(struct matrix *matrix, json_t *row_json, const char *member
     return 0;
 }
 
-static int read_result(struct matrix *matrix, json_t *row_json, size_t number,
-                       enum chp_resolution *result)
+static int read_rule(struct matrix *matrix, json_t *row_json, size_t number,
+                     enum chp_pair_rule *rule)
 {
     const char *text = json_string_value(json_object_get(row_json, "Result"));
-    for (size_t i = 0; i < MATRIX__RESOLUTION_COUNT && text != NULL; i++) {
-        if (strcmp(text, result_names[i]) == 0) {
-            *result = (enum chp_resolution)i;
+    for (size_t i = 0; i < MATRIX__RULE_COUNT && text != NULL; i++) {
+        if (strcmp(text, matrix__rule_names[i]) == 0) {
+            *rule = (enum chp_pair_rule)i;
             return 0;
         }
     }
@@ -129,7 +127,7 @@ static int read_result(struct matrix *matrix, json_t *row_json, size_t number,
                              "take-both-reverse-order",
                              number);
     }
-    const char *nearest = chp_suggest(text, result_names, MATRIX__RESOLUTION_COUNT);
+    const char *nearest = chp_suggest(text, matrix__rule_names, MATRIX__RULE_COUNT);
     return chp_error_set(matrix->error, CHP_EINVAL,
                          "row %zu of the resolution matrix: there is no result \"%.100s\"%s%s%s; "
                          "allowed are take-one, take-both-any-order, take-both-keep-order and "
@@ -155,7 +153,7 @@ static int read_row(struct matrix *matrix, json_t *row_json, struct matrix__row 
     if (code == 0) {
         code = read_type(matrix, row_json, "After", row->number, &row->after);
     }
-    return code == 0 ? read_result(matrix, row_json, row->number, &row->result) : code;
+    return code == 0 ? read_rule(matrix, row_json, row->number, &row->rule) : code;
 }
 
 static int read_says(struct matrix *matrix, json_t *member, const char *type, const char *name,
@@ -280,13 +278,13 @@ static int merge_rows(struct matrix *matrix)
             rows[kept++] = rows[i];
             continue;
         }
-        if (rows[kept - 1].result != rows[i].result) {
-            return chp_error_set(matrix->error, CHP_EINVAL,
-                                 "the resolution matrix contradicts itself: (%.60s, %.60s) is both "
-                                 "%s and %s (rows %zu and %zu)",
-                                 rows[i].before, rows[i].after, result_names[rows[kept - 1].result],
-                                 result_names[rows[i].result], rows[kept - 1].number,
-                                 rows[i].number);
+        if (rows[kept - 1].rule != rows[i].rule) {
+            return chp_error_set(
+                matrix->error, CHP_EINVAL,
+                "the resolution matrix contradicts itself: (%.60s, %.60s) is both "
+                "%s and %s (rows %zu and %zu)",
+                rows[i].before, rows[i].after, matrix__rule_names[rows[kept - 1].rule],
+                matrix__rule_names[rows[i].rule], rows[kept - 1].number, rows[i].number);
         }
         add_note(matrix, chp_arena_printf(matrix->arena, "(%s, %s) is listed twice: once counts",
                                           rows[i].before, rows[i].after));
@@ -295,16 +293,16 @@ static int merge_rows(struct matrix *matrix)
     return 0;
 }
 
-static bool is_order(enum chp_resolution result)
+static bool is_order(enum chp_pair_rule rule)
 {
-    return result == CHP_TAKE_BOTH_KEEP_ORDER || result == CHP_TAKE_BOTH_REVERSE_ORDER;
+    return rule == CHP_TAKE_BOTH_KEEP_ORDER || rule == CHP_TAKE_BOTH_REVERSE_ORDER;
 }
 
 static int check_mirror(struct matrix *matrix, const struct matrix__row *row,
                         const struct matrix__row *mirror)
 {
-    if (is_order(row->result) && mirror->result == row->result) {
-        bool keep = row->result == CHP_TAKE_BOTH_KEEP_ORDER;
+    if (is_order(row->rule) && mirror->rule == row->rule) {
+        bool keep = row->rule == CHP_TAKE_BOTH_KEEP_ORDER;
         return chp_error_set(
             matrix->error, CHP_EINVAL,
             "the resolution matrix contradicts itself: %.60s before %.60s (row %zu) and %.60s "
@@ -312,12 +310,12 @@ static int check_mirror(struct matrix *matrix, const struct matrix__row *row,
             keep ? row->before : row->after, keep ? row->after : row->before, row->number,
             keep ? row->after : row->before, keep ? row->before : row->after, mirror->number);
     }
-    if (mirror->result != matrix__mirror(row->result) && strcmp(row->before, row->after) < 0) {
+    if (mirror->rule != matrix__mirror(row->rule) && strcmp(row->before, row->after) < 0) {
         add_note(matrix,
                  chp_arena_printf(matrix->arena,
                                   "(%s, %s) is %s but (%s, %s) is %s: each is taken as listed",
-                                  row->before, row->after, result_names[row->result], row->after,
-                                  row->before, result_names[mirror->result]));
+                                  row->before, row->after, matrix__rule_names[row->rule],
+                                  row->after, row->before, matrix__rule_names[mirror->rule]));
     }
     return 0;
 }
@@ -328,7 +326,7 @@ static int complete_mirrors(struct matrix *matrix)
     for (size_t i = 0; i < listed; i++) {
         const struct matrix__row *row = &matrix->rows[i];
         if (strcmp(row->before, row->after) == 0) {
-            if (row->result == CHP_TAKE_BOTH_REVERSE_ORDER) {
+            if (row->rule == CHP_TAKE_BOTH_REVERSE_ORDER) {
                 return chp_error_set(matrix->error, CHP_EINVAL,
                                      "the resolution matrix contradicts itself: %.60s before "
                                      "itself in reverse (row %zu); for two operations of one type "
@@ -349,11 +347,11 @@ static int complete_mirrors(struct matrix *matrix)
         struct matrix__row *added = &matrix->rows[matrix->row_count++];
         *added = (struct matrix__row){.before = row->after,
                                       .after = row->before,
-                                      .result = matrix__mirror(row->result),
+                                      .rule = matrix__mirror(row->rule),
                                       .number = row->number};
         add_note(matrix,
                  chp_arena_printf(matrix->arena, "(%s, %s) was added as %s, the mirror of row %zu",
-                                  added->before, added->after, result_names[added->result],
+                                  added->before, added->after, matrix__rule_names[added->rule],
                                   row->number));
     }
     if (matrix->row_count > CHP_MATRIX_ROWS_MAX) {
@@ -424,7 +422,7 @@ static int print_canonical(struct matrix *matrix, const char **canonical_json)
     for (size_t i = 0; i < matrix->row_count; i++) {
         const struct matrix__row *row = &matrix->rows[i];
         json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "Before", row->before, "After",
-                                              row->after, "Result", result_names[row->result]));
+                                              row->after, "Result", matrix__rule_names[row->rule]));
     }
     json_t *root = json_pack("{s:o, s:I}", "ResolutionMatrix", rows, "version", matrix->version);
     if (matrix->type_count > 0) {
@@ -547,7 +545,7 @@ int chp_matrix_of_rows(const struct chp_matrix_row *rows, size_t count, uint64_t
     given.version = (json_int_t)version;
     for (size_t i = 0; i < count; i++) {
         given.rows[i] = (struct matrix__row){
-            .before = rows[i].before, .after = rows[i].after, .result = rows[i].resolution};
+            .before = rows[i].before, .after = rows[i].after, .rule = rows[i].rule};
     }
     given.row_count = count;
     const char *text;

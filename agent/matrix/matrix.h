@@ -39,20 +39,20 @@ int chp_matrix_check(const char *json, struct chp_arena *arena, const char **can
                      struct chp_error *error) CHP_MUST_CHECK;
 
 /* What becomes of two operations, the one before and the one after. */
-enum chp_resolution {
+enum chp_pair_rule {
     CHP_TAKE_BOTH_ANY_ORDER,
     CHP_TAKE_ONE,
     CHP_TAKE_BOTH_KEEP_ORDER,
     CHP_TAKE_BOTH_REVERSE_ORDER,
 };
 
-/* As the JSON has it: "take-one". */
-const char *chp_resolution_name(enum chp_resolution resolution);
+/* As the JSON has it, in "Result": "take-one". */
+const char *chp_pair_rule_name(enum chp_pair_rule rule);
 
 struct chp_matrix_row {
     const char *before;
     const char *after;
-    enum chp_resolution resolution;
+    enum chp_pair_rule rule;
 };
 
 /* Compiled; does not change and borrows nothing. */
@@ -77,19 +77,26 @@ int chp_matrix_compare(const struct chp_matrix *a, const struct chp_matrix *b);
 /* The listed pair or the mirror that completed it; else take-one when either type is "delete", else
  * any order. The rule for "delete" is here and not in the canonical text, since it holds for types
  * that no matrix lists. */
-enum chp_resolution chp_matrix_resolve(const struct chp_matrix *matrix, const char *before,
-                                       const char *after);
+enum chp_pair_rule chp_matrix_resolve(const struct chp_matrix *matrix, const char *before,
+                                      const char *after);
 /* The same in two steps for whoever resolves a type often: its number, valid for this matrix only
  * (all types that it does not know have the number 0), and the pair of numbers. */
 unsigned chp_matrix_type(const struct chp_matrix *matrix, const char *type);
-enum chp_resolution chp_matrix_resolve_types(const struct chp_matrix *matrix, unsigned before,
-                                             unsigned after);
+enum chp_pair_rule chp_matrix_resolve_types(const struct chp_matrix *matrix, unsigned before,
+                                            unsigned after);
+
+/* Whether the pair is taken to commute only because it is not listed. */
+bool chp_matrix_assumes(const struct chp_matrix *matrix, const char *before, const char *after);
 
 /* Types are numbered from 1 to this, sorted by name: those in rows, those that say something, and
  * "delete". */
 unsigned chp_matrix_type_count(const struct chp_matrix *matrix);
 const char *chp_matrix_type_name(const struct chp_matrix *matrix, unsigned type);
 
+/* What a type says in "replace". */
+enum chp_replace { CHP_REPLACE_UNSAID, CHP_REPLACE_NO, CHP_REPLACE_YES };
+
+enum chp_replace chp_matrix_replace(const struct chp_matrix *matrix, const char *type);
 /* Whether an operation of the type makes the whole state, whatever was before: as the type says
  * ("replace"), else whether it is take-one or reverse-order after every type that the matrix knows,
  * itself included. Never a type that the matrix does not know, except "delete". */

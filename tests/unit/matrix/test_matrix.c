@@ -343,7 +343,7 @@ struct resolve_case {
     const char *rows;
     const char *before;
     const char *after;
-    enum chp_resolution resolution;
+    enum chp_pair_rule rule;
 };
 
 static const struct resolve_case resolved[] = {
@@ -375,10 +375,14 @@ static void pairs_are_decided_by_row_mirror_or_default(void **state)
     for (size_t i = 0; i < COUNT(resolved); i++) {
         const struct resolve_case *c = &resolved[i];
         struct chp_matrix *matrix = compiled_of(c->rows, NULL);
-        enum chp_resolution got = chp_matrix_resolve(matrix, c->before, c->after);
-        if (got != c->resolution) {
+        enum chp_pair_rule got = chp_matrix_resolve(matrix, c->before, c->after);
+        bool default_any = strcmp(c->rows, "") == 0 || strchr(c->rows, *c->before) == NULL ||
+                           strchr(c->rows, *c->after) == NULL;
+        bool assumed = default_any && got == CHP_TAKE_BOTH_ANY_ORDER;
+        assert_int_equal(chp_matrix_assumes(matrix, c->before, c->after), assumed);
+        if (got != c->rule) {
             fail_msg("%s: (%s, %s) is %s, not %s", c->rows, c->before, c->after,
-                     chp_resolution_name(got), chp_resolution_name(c->resolution));
+                     chp_pair_rule_name(got), chp_pair_rule_name(c->rule));
         }
         chp_matrix_free(matrix);
     }
@@ -420,6 +424,11 @@ static void types_establish_as_rows_or_they_say(void **state)
     for (size_t i = 0; i < COUNT(establishing); i++) {
         const struct establish_case *c = &establishing[i];
         struct chp_matrix *matrix = compiled_of(c->rows, c->types);
+        bool says_yes = c->types != NULL && strstr(c->types, "\"replace\":true") != NULL;
+        bool says_no = c->types != NULL && strstr(c->types, "\"replace\":false") != NULL;
+        assert_int_equal(chp_matrix_replace(matrix, c->type), says_yes  ? CHP_REPLACE_YES
+                                                              : says_no ? CHP_REPLACE_NO
+                                                                        : CHP_REPLACE_UNSAID);
         if (chp_matrix_establishes(matrix, c->type) != c->establishes ||
             chp_matrix_idempotent(matrix, c->type) != c->idempotent) {
             fail_msg("%s %s: %s", c->rows, c->types == NULL ? "" : c->types, c->type);
@@ -501,9 +510,9 @@ static void rows_as_they_are_agree_with_the_definition(void **state)
 {
     (void)state;
     static const char *const types[] = {"d", "a", "c", "b", "unlisted"};
-    static const enum chp_resolution mirrors[] = {CHP_TAKE_BOTH_ANY_ORDER, CHP_TAKE_ONE,
-                                                  CHP_TAKE_BOTH_REVERSE_ORDER,
-                                                  CHP_TAKE_BOTH_KEEP_ORDER};
+    static const enum chp_pair_rule mirrors[] = {CHP_TAKE_BOTH_ANY_ORDER, CHP_TAKE_ONE,
+                                                 CHP_TAKE_BOTH_REVERSE_ORDER,
+                                                 CHP_TAKE_BOTH_KEEP_ORDER};
     uint32_t seed = 7;
     for (int round = 0; round < 2000; round++) {
         struct chp_matrix_row rows[16];
@@ -514,9 +523,9 @@ static void rows_as_they_are_agree_with_the_definition(void **state)
         }
         for (size_t i = 0; i < 16; i++) {
             if (next_random(&seed) % 5 != 0) {
-                enum chp_resolution resolution = (enum chp_resolution)(next_random(&seed) % 4);
-                rows[count++] = (struct chp_matrix_row){types[i / 4], types[i % 4], resolution};
-                expected[i / 4][i % 4] = (int)resolution;
+                enum chp_pair_rule rule = (enum chp_pair_rule)(next_random(&seed) % 4);
+                rows[count++] = (struct chp_matrix_row){types[i / 4], types[i % 4], rule};
+                expected[i / 4][i % 4] = (int)rule;
             }
         }
         struct chp_error error = {0};
@@ -526,6 +535,7 @@ static void rows_as_they_are_agree_with_the_definition(void **state)
             for (size_t j = 0; j < 5; j++) {
                 int other = expected[j][i] < 0 ? -1 : (int)mirrors[expected[j][i]];
                 int wanted = expected[i][j] >= 0 ? expected[i][j] : other;
+                assert_int_equal(chp_matrix_assumes(matrix, types[i], types[j]), wanted < 0);
                 assert_int_equal(chp_matrix_resolve(matrix, types[i], types[j]),
                                  wanted < 0 ? CHP_TAKE_BOTH_ANY_ORDER : wanted);
             }
