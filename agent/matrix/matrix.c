@@ -497,7 +497,7 @@ int chp_matrix_check(const char *json, struct chp_arena *arena, const char **can
                      const char ***notes, size_t *note_count, struct chp_error *error)
 {
     struct matrix matrix = matrix_in(arena, error);
-    const char *canonical;
+    const char *canonical = NULL;
     int code = read_and_check(json, &matrix, &canonical);
     if (code != 0) {
         return code;
@@ -521,7 +521,7 @@ int chp_matrix_new(const char *json, struct chp_matrix **matrix, struct chp_erro
     }
     struct chp_arena arena = {0};
     struct matrix checked = matrix_in(&arena, error);
-    const char *canonical;
+    const char *canonical = NULL;
     int code = read_and_check(json, &checked, &canonical);
     if (code == 0) {
         *matrix = matrix__compile(checked.rows, checked.row_count, checked.types,
@@ -548,7 +548,7 @@ int chp_matrix_of_rows(const struct chp_matrix_row *rows, size_t count, uint64_t
             .before = rows[i].before, .after = rows[i].after, .rule = rows[i].rule};
     }
     given.row_count = count;
-    const char *text;
+    const char *text = NULL;
     int code = collect_names(&given);
     if (code == 0) {
         code = print_canonical(&given, &text);

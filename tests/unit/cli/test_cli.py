@@ -775,6 +775,79 @@ def test_doctor(api, env):
     assert done.returncode == 1 and b"FAIL  clock            12 s ahead\n" in done.stdout and b"start chrony" in done.stdout
 
 
+# ---- matrices: no agent is asked ----
+
+def rows(*pairs):
+    return [{"Before": before, "After": after, "Result": "take-" + result} for before, after, result in pairs]
+
+
+MATRIX = {"ResolutionMatrix": rows(("set", "set", "one"), ("set", "add", "both-keep-order")), "version": 2,
+          "types": {"add": {"idempotent": True}}}
+
+
+@pytest.fixture
+def no_agent(env):
+    return dict(env, CHEOPS_API="http://127.0.0.1:1")
+
+
+def test_matrix_check_shows_what_is_decided(no_agent, tmp_path):
+    path = tmp_path / "matrix.json"
+    path.write_text(json.dumps(MATRIX, indent=2))
+    text = ok(no_agent, "matrix", "check", str(path))
+    assert text == ok(no_agent, "matrix", "check", "-", data=json.dumps(MATRIX).encode())
+    assert text.splitlines() == [
+        "version      2", "establish    delete, set", "idempotent   add",
+        "notes        (add, set) was added as take-both-reverse-order, the mirror of row 2",
+        "             (add, add) is not listed: assumed to commute", "",
+        "BEFORE  add    delete  set", "add     (any)  one     rev", "delete  one    one     one",
+        "set     keep   one     one", "",
+        "one: take-one; any, keep, rev: take-both-any-order, -keep-order, -reverse-order",
+        "(any): not listed, assumed to commute"]
+
+
+def test_matrix_check_as_json(no_agent):
+    checked = json.loads(ok(no_agent, "matrix", "check", "-", "-o", "json", data=json.dumps(MATRIX).encode()))
+    assert checked["matrix"] == dict(MATRIX, ResolutionMatrix=rows(
+        ("add", "set", "both-reverse-order"), ("set", "add", "both-keep-order"), ("set", "set", "one")))
+    conforms(checked["matrix"], "ResolutionMatrix")
+    assert checked["establish"] == ["delete", "set"] and checked["idempotent"] == ["add"]
+    assert len(checked["notes"]) == 2
+    again = json.dumps(checked["matrix"]).encode()
+    assert json.loads(ok(no_agent, "matrix", "check", "-", "-o", "json", data=again))["matrix"] == checked["matrix"]
+
+
+def test_matrix_check_keeps_to_80_columns(no_agent):
+    for count, grid in ((7, True), (8, True), (30, False)):
+        pairs = rows(*((f"t{i}", f"t{i + 1}", "both-reverse-order") for i in range(count - 1)))
+        text = ok(no_agent, "matrix", "check", "-", data=json.dumps({"ResolutionMatrix": pairs}).encode())
+        table = text[text.index("BEFORE"):].splitlines()
+        assert all(len(line) <= 80 for line in table)
+        assert table[0].split() == (["BEFORE", "delete"] + [f"t{i}" for i in range(count)] if grid
+                                    else ["BEFORE", "AFTER", "RESULT"])
+        assert len(table) == (count + 2 + 3 if grid else 2 * (count - 1) + 1)
+
+
+@pytest.mark.parametrize("data, says", [
+    (b"", "is not JSON"),
+    (b"[]", "the configuration must be"),
+    (b'{"ResolutionMatrix":[]}\0', "standard input is not JSON: it has a byte 0"),
+    (b'{"ResolutionMatrix":[]}' + b" " * 65536, "the resolution matrix in standard input is over 64 KiB"),
+    (json.dumps({"ResolutionMatrix": rows(("a", "b", "both-keep-order"), ("b", "a", "both-keep-order"))}).encode(),
+     "contradicts itself: a before b (row 1) and b before a (row 2)"),
+    (json.dumps({"ResolutionMatrix": rows(("a", "b", "on"))}).encode(), 'did you mean "take-one"?'),
+    (json.dumps({"ResolutionMatrix": [], "types": {"a": {"replaces": True}}}).encode(),
+     "allowed are replace, idempotent"),
+])
+def test_matrix_check_refuses(no_agent, data, says):
+    assert says in fails(2, no_agent, "matrix", "check", "-", data=data)
+
+
+def test_matrix_check_needs_a_file_that_is_there(no_agent):
+    assert "cannot read /no/such: No such file" in fails(2, no_agent, "matrix", "check", "/no/such")
+    assert "/etc is a directory" in fails(2, no_agent, "matrix", "check", "/etc")
+    fails(2, no_agent, "matrix", "check")
+
+
 # ---- help, completion, manual ----
 
 def verbs(env):
@@ -785,7 +858,7 @@ def verbs(env):
 def test_every_verb_has_help_and_is_in_the_manual(env):
     manual = open(os.path.join(SOURCE, "agent", "doc", "cheops.1")).read().replace("\\-", "-")
     names = verbs(env)
-    assert len(names) == 21
+    assert len(names) == 22
     for name in names:
         assert ok(env, *name.split(), "--help") == ok(env, "help", *name.split())
         assert f"cheops {name}" in ok(env, *name.split(), "-h")
