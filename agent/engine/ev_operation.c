@@ -163,6 +163,21 @@ static void begin(struct chp_engine *engine, struct resource *resource,
     }
 }
 
+/* Its idempotency key was lost with it. What the client's request looked like is not in the
+ * operation, so the hash is unknown: the key alone says that it is the same. */
+static void restore_key(struct chp_engine *engine, const struct chp_operation *operation,
+                        struct chp_effects *effects)
+{
+    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_KEY);
+    write->key.principal = operation->principal;
+    write->key.key = operation->key;
+    write->key.operation = operation->id;
+    write->key.at_ms = operation->entered_ms;
+    if (keys__find(engine, operation->principal, operation->key) == NULL) {
+        keys__add(engine, operation->principal, operation->key, &write->key.hash, &operation->id);
+    }
+}
+
 /* An operation of this site that its database had lost: its members are given it again, and answer
  * again what they know. */
 static void begin_own(struct chp_engine *engine, struct resource *resource,
@@ -172,6 +187,7 @@ static void begin_own(struct chp_engine *engine, struct resource *resource,
     const struct chp_now *now = &arrival->event->now;
     struct tracked *tracked = tracked__add(engine, operation, NULL, 0, now);
     struct chp_ack told;
+    restore_key(engine, operation, effects);
     engine__deliver(engine, tracked, operation, arrival->bytes, effects);
     if (arrival->past != NULL && ack_of(arrival->past->ours, effects, &told) &&
         strcmp(told.site, arrival->event->item.from) == 0) {

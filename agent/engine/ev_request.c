@@ -69,8 +69,10 @@ static void answer_known(struct chp_engine *engine, const struct chp_event *even
                          const struct chp_sha256 *hash, const struct chp_uuid *operation,
                          const struct chp_resource_row *row, struct chp_effects *effects)
 {
+    static const struct chp_sha256 unknown; /* of an operation that came back (ev_operation.c) */
     struct chp_sha256 asked = chp_request_hash(event->request.request);
-    if (memcmp(hash->bytes, asked.bytes, sizeof asked.bytes) != 0) {
+    if (memcmp(hash->bytes, asked.bytes, sizeof asked.bytes) != 0 &&
+        memcmp(hash->bytes, unknown.bytes, sizeof unknown.bytes) != 0) {
         engine__refuse(event, CHP_ECONFLICT,
                        "this idempotency key was used for a request with other content", effects);
         return;

@@ -174,7 +174,9 @@ static void a_lost_database_comes_back_from_the_members(void **state)
         for (size_t i = 0; i < 40; i++) {
             char resource[8];
             (void)snprintf(resource, sizeof resource, "r%zu", i % 20);
-            ids[i] = cluster_request(node((int)(i % 3)), resource, "set", "A & B & C", NULL);
+            char key[8];
+            (void)snprintf(key, sizeof key, "k%zu", i);
+            ids[i] = cluster_request(node((int)(i % 3)), resource, "set", "A & B & C", key);
             cluster_settle(&cluster);
         }
         seconds(2);
@@ -189,6 +191,11 @@ static void a_lost_database_comes_back_from_the_members(void **state)
             if (i % 3 == 0) {
                 expect_state(node(0), &ids[i], "B", "done");
                 expect_state(node(0), &ids[i], "C", "done");
+                char key[8]; /* whoever asks again is not served twice */
+                (void)snprintf(key, sizeof key, "k%zu", i);
+                struct chp_uuid again = cluster_request(node(0), resource, "set", "A & B & C", key);
+                cluster_settle(&cluster);
+                assert_false(holds(node(0), resource, &again));
             }
         }
         struct chp_uuid fresh = cluster_request(node(0), "new", "set", "A & B & C", NULL);
