@@ -233,7 +233,10 @@ static bool is_after_causes(const struct chp_sequence *sequence, const struct no
 {
     for (uint32_t i = 0; i < node->seen_count; i++) {
         const struct chain *chain = &sequence->chains[i];
-        uint32_t until = node->seen[i] == 0 ? 0 : member_from(sequence, chain, node->seen[i] + 1);
+        if (node->seen[i] == 0 || chain->count == 0) {
+            continue;
+        }
+        uint32_t until = member_from(sequence, chain, node->seen[i] + 1);
         if (until > 0 &&
             chp_stamp_compare(sequence->nodes[chain->members[until - 1]].stamp, node->stamp) >= 0) {
             return false;
