@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /* A resolution matrix, checked and shown before any agent sees it. */
-#include "base/limits.h"
 #include "cli/cli.h"
 #include "cli/source.h"
 #include "cli/table.h"
@@ -15,16 +14,9 @@ enum { GAP = 2 };
 static int read_file(struct cli *cli, const char *path, const char **json)
 {
     const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
-    struct cli_source source;
     struct chp_error error = {0};
     struct chp_buf text = {0};
-    int code = cli__source_open(path, &source, &error);
-    if (code == 0 && source.size > CHP_CONFIG_MAX_BYTES) {
-        code = chp_error_set(&error, CHP_ETOOBIG, "the resolution matrix in %s is over %d KiB",
-                             name, CHP_CONFIG_MAX_BYTES / 1024);
-    }
-    code = code == 0 ? cli__source_read(&source, &text, &error) : code;
-    cli__source_close(&source);
+    int code = cli__source_read_matrix(path, name, &text, &error);
     if (code == 0 && strlen(chp_buf_text(&text)) != text.len) {
         code = chp_error_set(&error, CHP_EMALFORMED, "%s is not JSON: it has a byte 0", name);
     }

@@ -58,16 +58,9 @@ static int add_config(struct cli *cli, json_t *body)
     if (path == NULL) {
         return CLI_OK;
     }
-    struct cli_source source;
     struct chp_error error = {0};
     struct chp_buf text = {0};
-    int code = cli__source_open(path, &source, &error);
-    if (code == 0 && source.size > CHP_CONFIG_MAX_BYTES) {
-        code = chp_error_set(&error, CHP_ETOOBIG, "the resolution matrix in %s is over %d KiB",
-                             path, CHP_CONFIG_MAX_BYTES / 1024);
-    }
-    code = code == 0 ? cli__source_read(&source, &text, &error) : code;
-    cli__source_close(&source);
+    int code = cli__source_read_matrix(path, path, &text, &error);
     if (code != 0) {
         chp_buf_deinit(&text);
         return cli__fail(CLI_USAGE, "%s", error.text);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 #include "cli/source.h"
 
+#include "base/limits.h"
 #include "base/sha256.h"
 
 #include <errno.h>
@@ -128,5 +129,19 @@ int cli__source_hash(const struct cli_source *source, char *text, struct chp_err
     int code = each_piece(source, take_into_hash, state, error);
     struct chp_sha256 sha256 = chp_sha256_finish(state);
     chp_sha256_format(&sha256, text);
+    return code;
+}
+
+int cli__source_read_matrix(const char *path, const char *name, struct chp_buf *text,
+                            struct chp_error *error)
+{
+    struct cli_source source;
+    int code = cli__source_open(path, &source, error);
+    if (code == 0 && source.size > CHP_CONFIG_MAX_BYTES) {
+        code = chp_error_set(error, CHP_ETOOBIG, "the resolution matrix in %s is over %d KiB", name,
+                             CHP_CONFIG_MAX_BYTES / 1024);
+    }
+    code = code == 0 ? cli__source_read(&source, text, error) : code;
+    cli__source_close(&source);
     return code;
 }

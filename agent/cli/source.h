@@ -22,4 +22,9 @@ int cli__source_read(const struct cli_source *source, struct chp_buf *out,
 int cli__source_hash(const struct cli_source *source, char *text,
                      struct chp_error *error) CHP_MUST_CHECK;
 
+/* Appends a resolution matrix, all of the file at path, which messages call name. Codes as of open
+ * and read, or CHP_ETOOBIG. */
+int cli__source_read_matrix(const char *path, const char *name, struct chp_buf *text,
+                            struct chp_error *error) CHP_MUST_CHECK;
+
 #endif
