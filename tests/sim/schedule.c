@@ -225,6 +225,9 @@ static void draw_fault(struct draft *draft, enum sim_action_kind kind)
     case SIM_DISK_LOST:
     case SIM_RESTORE:
         action->keeps_file = sim_rng_chance(rng, 50);
+        /* A site that lost both is a new one, as far as the others have not taken anything of it:
+         * it runs again what its application has had. */
+        action->keeps_file |= kind == SIM_DISK_LOST;
         action->for_us = sim_rng_between(rng, 10000, 3000000);
         break;
     case SIM_CLOCK:

@@ -101,7 +101,7 @@ static void play_all(const struct options *options, struct sim_totals *totals, u
                      uint64_t *failed)
 {
     uint64_t begun = seconds_now();
-    for (*seeds = 0; *seeds < options->count && *failed == 0; (*seeds)++) {
+    for (*seeds = 0; *seeds < options->count && (*failed == 0 || !options->shrinks); (*seeds)++) {
         if (options->seconds > 0 && seconds_now() - begun >= options->seconds) {
             break;
         }

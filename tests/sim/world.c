@@ -279,15 +279,25 @@ static void calm_down(struct sim *sim)
     sim_trace(sim, NULL, "no faults any more");
 }
 
-static bool at_rest(const struct sim *sim)
+/* Whether nothing but heartbeats goes on; else *what does. */
+static bool at_rest(const struct sim *sim, struct chp_buf *what)
 {
-    bool rest = sim->now_us - sim->busy_us > SIM_QUIET_US && sim_net_idle(sim) &&
-                !sim_client_busy(sim);
-    for (int i = 0; rest && i < sim->schedule->site_count; i++) {
+    const char *reason = sim->now_us - sim->busy_us <= SIM_QUIET_US ? "there is always something new"
+                         : !sim_net_idle(sim)                       ? "messages wait"
+                         : sim_client_busy(sim)                     ? "clients wait"
+                                                                    : NULL;
+    for (int i = 0; reason == NULL && i < sim->schedule->site_count; i++) {
         const struct sim_site *site = &sim->sites[i];
-        rest = site->started && site->in_flight == NULL && !sim_driver_busy(site);
+        reason = !site->started                ? "a site has not started"
+                 : sim_driver_busy(site)       ? "commands run"
+                 : site->in_flight != NULL     ? "a batch is in flight"
+                                               : NULL;
     }
-    return rest;
+    if (reason != NULL) {
+        chp_buf_clear(what);
+        chp_buf_printf(what, "the sites did not come to rest: %s", reason);
+    }
+    return reason == NULL;
 }
 
 /* Until what must hold holds, or it has been given time enough. */
@@ -296,7 +306,6 @@ static void play(struct sim *sim)
     uint64_t end_us = sim->schedule->end_us + 25000000; /* the longest fault */
     uint64_t check_us = 0;
     struct chp_buf why = {0};
-    chp_buf_add_text(&why, "the sites did not come to rest");
     while (sim->failure.len == 0) {
         struct sim_event event = next_event(sim);
         sim->now_us = event.at_us;
@@ -304,7 +313,7 @@ static void play(struct sim *sim)
             calm_down(sim);
             check_us = sim->now_us + 1000000;
         }
-        if (sim->calm && sim->now_us >= check_us && at_rest(sim)) {
+        if (sim->calm && sim->now_us >= check_us && at_rest(sim, &why)) {
             chp_buf_clear(&why);
             if (sim_check(sim, &why)) {
                 break;
