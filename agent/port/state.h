@@ -28,11 +28,12 @@ struct chp_resource_row {
     uint64_t created_ms;
     const char *config; /* resolution matrix, checked and completed, as JSON text; or NULL */
     uint64_t config_version;
-    /* Last in arbitration order that was executed here; origin NULL: none. */
-    struct chp_stamp executed;
-    const char *executed_origin;
-    struct chp_uuid executed_id;
     bool merged; /* created concurrently on several sites */
+    /* Of the replica here (design section 6, the plan). */
+    const char *diverged; /* why it can't be made right; or NULL */
+    bool degraded;        /* something failed here that succeeded elsewhere */
+    bool order_assumed;   /* ran in another order than the sequence, as is assumed to be the same */
+    bool deleted;         /* the sequence ends with a deletion */
 };
 
 /* State of one operation at one site, as this site knows it. At the origin there is a row for every
@@ -42,6 +43,9 @@ struct chp_execution_row {
     uint64_t number;    /* of the operation in the stream to ack.site; 0 at the site itself */
     uint64_t updated_ms; /* wall clock here */
     uint64_t elapsed_ms; /* at the origin: from entering to this answer */
+    /* Of the execution here. */
+    uint64_t effect; /* its place among those whose effect the application has; 0: it has not */
+    bool undoing;    /* the run is that of its undo */
 };
 
 /* Where a client of the AMQP door wants to be told of an operation. */
@@ -278,6 +282,20 @@ struct chp_pending_row {
     uint64_t incarnation; /* in which the execution's state was written */
 };
 
+/* An operation held here, with what became of it here. */
+struct chp_history_row {
+    const struct chp_operation *operation; /* decoded from item */
+    struct chp_bytes item;
+    uint64_t arrival;
+    bool executes; /* this site is to execute it; else the rest is not set */
+    enum chp_state state;
+    uint32_t run;
+    uint64_t incarnation;
+    uint64_t effect; /* as the next, see chp_execution_row */
+    bool undoing;
+    bool done_elsewhere;
+};
+
 struct chp_event_row {
     uint64_t number;
     uint64_t at_ms;
@@ -337,6 +355,9 @@ struct chp_load {
             *pending; /* by arbitration order (level none: by arrival), at most limit */
         size_t pending_count;
         size_t pending_total;
+        struct chp_history_row *history; /* level eventual: all operations held, by arrival; with
+                                            them, pending is empty */
+        size_t history_count;
         bool key_found;
         struct chp_sha256 key_hash;
         struct chp_uuid key_operation;
