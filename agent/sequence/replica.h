@@ -31,7 +31,8 @@ struct chp_entry {
     bool has_undo;
     bool is_void; /* it voids target */
     struct chp_uuid target;
-    bool waits; /* for a cause that is not held */
+    bool waits;   /* for a cause that is not held */
+    bool refused; /* it is not a possible operation: its stamp is not above those of its causes */
     /* Of its execution here, set by the replica's owner. */
     bool executes; /* this site is to execute it */
     enum chp_state state;
@@ -65,10 +66,15 @@ struct chp_entry *chp_replica_entry(struct chp_replica *replica, size_t index);
 
 struct chp_sequence *chp_replica_sequence(struct chp_replica *replica);
 
+/* What an operation that is made here has seen: held, without what waits. */
+void chp_replica_context(const struct chp_replica *replica, const struct chp_vector *held,
+                         struct chp_arena *arena, struct chp_vector *context);
+
 /* The matrix in force: that of the creation that comes first in arbitration order, or a later one
  * with a higher (version, hash). Canonical text, the replica's; NULL: none. */
 const char *chp_replica_config(const struct chp_replica *replica);
 uint64_t chp_replica_config_version(const struct chp_replica *replica);
+const struct chp_matrix *chp_replica_matrix(const struct chp_replica *replica);
 /* Whether config (canonical text) may follow the one in force: it is the same, or higher. */
 int chp_replica_check_config(const struct chp_replica *replica, const char *config,
                              struct chp_error *error) CHP_MUST_CHECK;
