@@ -27,6 +27,7 @@ enum {
     CHP_SCOPE_NODES_MAX = 1024,
     CHP_PAYLOAD_MAX_BYTES =
         64 * 1024, /* command or REST request without files (design section 3) */
+    CHP_UNDO_MAX_BYTES = 16 * 1024, /* what takes it back */
     CHP_ARGV_MAX = 1024,
     CHP_FILES_MAX = 64,
     CHP_FILE_NAME_MAX_BYTES = 200,
@@ -38,6 +39,7 @@ enum {
     CHP_MATRIX_TYPES_MAX = 256, /* a compiled matrix has a byte for each pair */
     CHP_VECTOR_MAX = 2048,      /* (origin, incarnation) pairs of one resource */
     CHP_DISPLACES_MAX = 1024,   /* ranges of dots that one operation displaces */
+    CHP_KINDS_MAX = 256,        /* types of one resource, each under each matrix that it had */
     CHP_DEADLINE_DEFAULT_MS = 60 * 1000,
     CHP_DEADLINE_MAX_MS = 24 * 3600 * 1000,
 
@@ -81,7 +83,7 @@ static_assert(CHP_PAST_MAX_BYTES + CHP_MESSAGE_CLOSE_BYTES < CHP_MESSAGE_MAX_BYT
 static_assert(CHP_ITEM_MAX_BYTES + 2 * (CHP_OUTPUT_MAX_BYTES + CHP_REASON_MAX_BYTES + 1024) <
                   CHP_PAST_MAX_BYTES,
               "an operation fits in an item with two acks");
-static_assert(CHP_PAYLOAD_MAX_BYTES + CHP_FILES_INLINE_MAX_BYTES + CHP_CONFIG_MAX_BYTES +
+static_assert(CHP_PAYLOAD_MAX_BYTES + CHP_UNDO_MAX_BYTES + CHP_FILES_INLINE_MAX_BYTES + CHP_CONFIG_MAX_BYTES +
                       CHP_SCOPE_MAX_BYTES + CHP_VECTOR_MAX * 64 <
                   CHP_ITEM_MAX_BYTES,
               "an operation with everything at its bound fits in an item");

@@ -28,11 +28,13 @@ struct chp_resource_row {
     uint64_t created_ms;
     const char *config; /* resolution matrix, checked and completed, as JSON text; or NULL */
     uint64_t config_version;
-    /* Last in arbitration order that was executed here; origin NULL: none. */
-    struct chp_stamp executed;
-    const char *executed_origin;
-    struct chp_uuid executed_id;
     bool merged; /* created concurrently on several sites */
+    /* Of the replica here (design section 6, the plan). */
+    const char *diverged; /* why it can't be made right; or NULL */
+    bool degraded;        /* something failed here that succeeded elsewhere */
+    bool order_assumed;   /* ran in another order than the sequence, as is assumed to be the same */
+    bool deleted;         /* the sequence ends with a deletion */
+    bool unsettled;       /* more has to run here than its executions say */
 };
 
 /* State of one operation at one site, as this site knows it. At the origin there is a row for every
@@ -42,6 +44,9 @@ struct chp_execution_row {
     uint64_t number;    /* of the operation in the stream to ack.site; 0 at the site itself */
     uint64_t updated_ms; /* wall clock here */
     uint64_t elapsed_ms; /* at the origin: from entering to this answer */
+    /* Of the execution here. */
+    uint64_t effect; /* its place among those whose effect the application has; 0: it has not */
+    bool undoing;    /* the run is that of its undo */
 };
 
 /* Where a client of the AMQP door wants to be told of an operation. */
@@ -90,6 +95,7 @@ enum chp_write_kind {
     CHP_WRITE_GAP,              /* of a peer: what of it may have been taken in an earlier life */
     CHP_WRITE_REPORTED,         /* to a peer, up to an arrival here */
     CHP_WRITE_LOST,             /* dots that no member has */
+    CHP_WRITE_VOIDED,           /* an operation's executions that failed are voided */
     CHP_WRITE_UNDECODED,        /* an item of a kind that is not known yet waits */
     CHP_WRITE_DECODED,          /* it has been taken: forget it */
     CHP_WRITE_SERIAL,           /* of this batch: higher in each one */
@@ -198,6 +204,7 @@ struct chp_write {
             struct chp_uuid operation;
             uint64_t incarnation;
             uint64_t n;
+            struct chp_stamp stamp;
             struct chp_bytes item;
         } redot;
         struct {
@@ -208,6 +215,7 @@ struct chp_write {
             struct chp_bytes item;
         } undecoded;
         uint64_t decoded; /* chp_undecoded_row.arrival */
+        struct chp_uuid voided;
     };
 };
 
@@ -215,8 +223,8 @@ enum chp_load_kind {
     CHP_LOAD_START,     /* everything that is not per resource */
     CHP_LOAD_RESOURCE,  /* one resource and its pending operations */
     CHP_LOAD_KEY,       /* an idempotency key; with it, when it is known, the row of the resource */
-    CHP_LOAD_BUSY,      /* ids of resources with operations that have not ended here, by id, after a
-                           given one */
+    CHP_LOAD_BUSY,      /* ids of resources with operations that have not ended here, or that are
+                           unsettled or degraded, by id, after a given one */
     CHP_LOAD_OPERATION, /* one operation with its executions and listeners */
     CHP_LOAD_OUTBOUND,  /* items of one stream */
     CHP_LOAD_EVENTS,
@@ -278,6 +286,20 @@ struct chp_pending_row {
     uint64_t incarnation; /* in which the execution's state was written */
 };
 
+/* An operation held here, with what became of it here. */
+struct chp_history_row {
+    const struct chp_operation *operation; /* decoded from item */
+    struct chp_bytes item;
+    uint64_t arrival;
+    bool executes; /* this site is to execute it; else the rest is not set */
+    enum chp_state state;
+    uint32_t run;
+    uint64_t incarnation;
+    uint64_t effect; /* as the next, see chp_execution_row */
+    bool undoing;
+    bool done_elsewhere;
+};
+
 struct chp_event_row {
     uint64_t number;
     uint64_t at_ms;
@@ -333,10 +355,11 @@ struct chp_load {
     } start;
     struct {
         struct chp_resource_row row;
-        struct chp_pending_row
-            *pending; /* by arbitration order (level none: by arrival), at most limit */
+        struct chp_pending_row *pending; /* level none: by arrival, at most limit */
         size_t pending_count;
         size_t pending_total;
+        struct chp_history_row *history; /* level eventual: all operations held, by arrival */
+        size_t history_count;
         bool key_found;
         struct chp_sha256 key_hash;
         struct chp_uuid key_operation;

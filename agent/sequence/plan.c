@@ -40,6 +40,7 @@ struct planning {
     uint32_t *nodes;    /* by place */
     uint32_t *wanted;   /* by node: place among the effects of the sequence, or NONE */
     bool *runs;         /* by place: has to run */
+    bool *held_back;    /* by place: is not to run */
     uint32_t *lowest;   /* by kind: scratch */
 };
 
@@ -124,7 +125,9 @@ static void find_wanted(struct planning *planning)
     effects_init(&effects, planning->sequence, planning->count);
     memset(planning->wanted, 0xff, planning->sequence->node_count * sizeof *planning->wanted);
     for (uint32_t place = 0; place < planning->count; place++) {
-        effects_run(&effects, planning->sequence, planning->nodes[place]);
+        if (!planning->held_back[place]) {
+            effects_run(&effects, planning->sequence, planning->nodes[place]);
+        }
     }
     for (uint32_t i = 0; i < effects.count; i++) {
         if (effects.nodes[i] != NONE) {
@@ -144,7 +147,8 @@ static bool wipe(struct planning *planning, uint32_t node)
         uint32_t by = planning->nodes[place - 1];
         unsigned pair =
             sequence__pair(sequence, sequence->nodes[node].kind, sequence->nodes[by].kind);
-        if ((pair & PAIR_WIPES) != 0 && !planning->runs[place - 1]) {
+        if ((pair & PAIR_WIPES) != 0 && !planning->runs[place - 1] &&
+            !planning->held_back[place - 1]) {
             planning->runs[place - 1] = true;
             return true;
         }
@@ -243,9 +247,9 @@ static bool replay(struct planning *planning, bool *assumed, uint32_t *stuck)
     for (uint32_t first = planning->count; first > 0; first--) {
         const struct kind *kind =
             &sequence->kinds[sequence->nodes[planning->nodes[first - 1]].kind];
-        if (chp_matrix_establishes(kind->matrix, kind->type)) {
+        if (chp_matrix_establishes(kind->matrix, kind->type) && !planning->held_back[first - 1]) {
             for (uint32_t place = 0; place < planning->count; place++) {
-                planning->runs[place] = place >= first - 1;
+                planning->runs[place] = place >= first - 1 && !planning->held_back[place];
             }
             return solve(planning, assumed, stuck);
         }
@@ -367,8 +371,8 @@ static void explain(const struct planning *planning, uint32_t stuck, struct chp_
     plan->kind = CHP_PLAN_DIVERGED;
     plan->reason = chp_arena_printf(
         arena,
-        "operation %s (%s) ran here %s, has no undo, and nothing in the sequence replaces it", id,
-        planning->sequence->kinds[node->kind].type,
+        "operation %s (%s) ran here %s, can't be undone, and nothing in the sequence replaces it",
+        id, planning->sequence->kinds[node->kind].type,
         planning->wanted[stuck] == NONE ? "and does not count any more"
                                         : "before operations that it has to follow");
 }
@@ -388,7 +392,30 @@ static void decide(struct planning *planning, struct chp_arena *arena, struct ch
     fill(planning, arena, plan);
 }
 
+static void find_nodes(struct planning *planning)
+{
+    for (uint32_t i = 0; i < planning->sequence->node_count; i++) {
+        uint32_t place = place_of(planning->sequence, i);
+        if (place != NONE) {
+            planning->nodes[place] = i;
+        }
+    }
+}
+
+static void hold_back(struct planning *planning, const struct chp_uuid *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t node = sequence__find(planning->sequence, &ids[i]);
+        CHP_ASSERT(node != NONE);
+        uint32_t place = place_of(planning->sequence, node);
+        if (place != NONE) {
+            planning->held_back[place] = true;
+        }
+    }
+}
+
 void chp_plan_make(struct chp_sequence *sequence, const struct chp_ran *ran, size_t ran_count,
+                   const struct chp_uuid *held_back, size_t held_back_count,
                    struct chp_arena *arena, struct chp_plan *plan)
 {
     uint32_t count = (uint32_t)chp_sequence_count(sequence);
@@ -402,14 +429,11 @@ void chp_plan_make(struct chp_sequence *sequence, const struct chp_ran *ran, siz
         .nodes = chp_calloc(count, sizeof(uint32_t)),
         .wanted = chp_calloc(sequence->node_count, sizeof(uint32_t)),
         .runs = chp_alloc(count),
+        .held_back = chp_alloc(count),
         .lowest = chp_calloc(sequence->kind_count, sizeof(uint32_t)),
     };
-    for (uint32_t i = 0; i < sequence->node_count; i++) {
-        uint32_t place = place_of(sequence, i);
-        if (place != NONE) {
-            planning.nodes[place] = i;
-        }
-    }
+    find_nodes(&planning);
+    hold_back(&planning, held_back, held_back_count);
     for (size_t i = 0; i < ran_count; i++) {
         planning.executed[i] = sequence__find(sequence, &ran[i].operation);
         CHP_ASSERT(planning.executed[i] != NONE);
@@ -421,5 +445,6 @@ void chp_plan_make(struct chp_sequence *sequence, const struct chp_ran *ran, siz
     free(planning.nodes);
     free(planning.wanted);
     free(planning.runs);
+    free(planning.held_back);
     free(planning.lowest);
 }

@@ -36,9 +36,13 @@ struct chp_plan {
     const char *reason; /* DIVERGED: a sentence */
 };
 
-/* ran: in the order of execution, an operation as often as it ran. Lists and reason are in arena.
+/*
+ * ran: in the order of execution, an operation as often as it ran. held_back: operations that are
+ * not to run (now): the state that is aimed at is that of the sequence without them. Lists and
+ * reason are in arena.
  */
 void chp_plan_make(struct chp_sequence *sequence, const struct chp_ran *ran, size_t ran_count,
+                   const struct chp_uuid *held_back, size_t held_back_count,
                    struct chp_arena *arena, struct chp_plan *plan);
 
 #endif

@@ -387,6 +387,11 @@ bool chp_sequence_void(struct chp_sequence *sequence, const struct chp_uuid *id)
     return true;
 }
 
+size_t chp_sequence_kinds(const struct chp_sequence *sequence)
+{
+    return sequence->kind_count;
+}
+
 size_t chp_sequence_known(const struct chp_sequence *sequence)
 {
     return sequence->node_count;

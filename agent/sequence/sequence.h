@@ -71,6 +71,8 @@ bool chp_sequence_void(struct chp_sequence *sequence, const struct chp_uuid *id)
 /* How many operations are in the set, and in the sequence. */
 size_t chp_sequence_known(const struct chp_sequence *sequence);
 size_t chp_sequence_count(struct chp_sequence *sequence);
+/* How many types there are, each under each matrix that its operations were made under. */
+size_t chp_sequence_kinds(const struct chp_sequence *sequence);
 
 /* The operation at a place of the sequence, below count; valid until the next change. */
 const struct chp_uuid *chp_sequence_at(struct chp_sequence *sequence, size_t place);

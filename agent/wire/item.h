@@ -98,7 +98,8 @@ struct chp_operation {
     bool creates;             /* the resource did not exist at the origin */
     const char *driver;       /* "shell" or "http" */
     struct chp_bytes payload; /* for the driver: wire/payload.h */
-    const char *summary;      /* the payload in one line for people, not in the item */
+    struct chp_bytes undo; /* payload that takes its effect back, for the same driver; or empty */
+    const char *summary;   /* the payload in one line for people, not in the item */
     struct chp_file *files;
     size_t file_count;
     struct chp_vector

@@ -18,6 +18,7 @@ struct chp_request {
     bool level_given;
     const char *driver;
     struct chp_bytes payload;
+    struct chp_bytes undo; /* payload that takes its effect back; or empty */
     struct chp_file *files;
     size_t file_count;
     const char *config;   /* resolution matrix as JSON text, or NULL */

@@ -169,7 +169,7 @@ static void time_lists(struct making *making)
         }
         (void)chp_sequence_count(sequence);
         uint64_t between_us = chp_clock_mono_us();
-        chp_plan_make(sequence, ran, CONCURRENT, &making->arena, &plan);
+        chp_plan_make(sequence, ran, CONCURRENT, NULL, 0, &making->arena, &plan);
         uint64_t plan_us = chp_clock_mono_us() - between_us;
         best_us = between_us - before_us < best_us ? between_us - before_us : best_us;
         best_plan_us = plan_us < best_plan_us ? plan_us : best_plan_us;

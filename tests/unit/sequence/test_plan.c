@@ -174,7 +174,7 @@ static void make_plan(const struct site *site, struct chp_arena *arena, struct c
         ran[i].operation = site->history->operations[site->runs[i].operation].id;
         ran[i].has_undo = site->has_undo;
     }
-    chp_plan_make(site->sequence, ran, site->count, arena, plan);
+    chp_plan_make(site->sequence, ran, site->count, NULL, 0, arena, plan);
 }
 
 /* Follows the plan; the state is then that of the sequence, and there is nothing left to do. */
@@ -357,7 +357,7 @@ static void each_case_has_its_plan(void **state)
             ran[j] = (struct chp_ran){history.operations[one->ran[j] - '0'].id, one->has_undo};
         }
         print_message("%s: %s, ran %s\n", one->application, one->sequence, one->ran);
-        chp_plan_make(sequence, ran, count, &arena, &plan);
+        chp_plan_make(sequence, ran, count, NULL, 0, &arena, &plan);
         assert_int_equal(plan.kind, one->kind);
         assert_ids(&history, plan.undo, plan.undo_count, one->undo);
         assert_ids(&history, plan.run, plan.run_count, one->run);
