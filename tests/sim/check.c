@@ -3,6 +3,8 @@
  * and from the applications. */
 #include "sim/world.h"
 
+#include "sequence/replica.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +21,9 @@ struct inspection {
     struct chp_buf *why;
     struct view views[SIM_SITES_MAX];
     unsigned members; /* of the resource that is looked at */
+    struct chp_matrices *matrices;
+    struct chp_replica
+        *replica; /* of that resource: all its operations, in the simulator's own hand */
 };
 
 static bool wrong(struct inspection *inspection, const char *format, ...) CHP_PRINTF(2, 3);
@@ -128,6 +133,16 @@ static void find_members(struct inspection *inspection, int r)
     }
 }
 
+static bool done_anywhere(const struct inspection *inspection, size_t index)
+{
+    bool done = false;
+    for (int i = 0; i < inspection->sim->schedule->site_count; i++) {
+        const struct chp_ack *ack = execution_of(&inspection->views[i], index, sim_site_name(i));
+        done |= ack != NULL && ack->state == CHP_STATE_DONE;
+    }
+    return done;
+}
+
 /* Why an execution that did not end as done may be so. */
 static bool check_end(struct inspection *inspection, size_t index, int site,
                       const struct chp_ack *ack)
@@ -148,12 +163,14 @@ static bool check_end(struct inspection *inspection, size_t index, int site,
                      chp_state_name(ack->state), name);
     }
     if (ack->state == CHP_STATE_FAILED) {
-        unsigned mask = operation->action < 0
-                            ? 0
-                            : sim->schedule->actions[operation->action].request.fail_mask;
-        if ((mask >> site & 1) == 0) {
+        const struct sim_action *action = &sim->schedule->actions[operation->action];
+        if ((action->request.fail_mask >> site & 1) == 0) {
             return wrong(inspection, "%s failed at %s, where it does not fail: %s",
                          operation->label, name, ack->reason);
+        }
+        if (action->request.fail_times != SIM_FOR_EVER && done_anywhere(inspection, index)) {
+            return wrong(inspection, "%s failed at %s and was not tried again", operation->label,
+                         name);
         }
     }
     return true;
@@ -203,46 +220,103 @@ static bool check_operation(struct inspection *inspection, size_t index)
             continue;
         }
         if (!inspection->views[i].operations[index].found) {
-            return wrong(inspection, "%s is not at member %s", operation->label,
-                         sim_site_name(i));
+            return wrong(inspection, "%s is not at member %s", operation->label, sim_site_name(i));
         }
-        if (!check_end(inspection, index, i,
+        if (operation->action >= 0 &&
+            !check_end(inspection, index, i,
                        execution_of(&inspection->views[i], index, sim_site_name(i)))) {
             return false;
         }
     }
-    return check_origin(inspection, index);
+    return operation->action < 0 || check_origin(inspection, index);
 }
 
-/* What the application of a member must be: every operation that ended as done there. */
+/* The replica that follows from the operations, as one member's database has them. */
+static bool build(struct inspection *inspection, int r)
+{
+    struct sim *sim = inspection->sim;
+    inspection->replica = chp_replica_new(inspection->matrices);
+    for (int i = 0; i < sim->schedule->site_count; i++) {
+        const struct chp_load *load = &inspection->views[i].resources[r];
+        for (size_t j = 0; is_member(inspection, i) && j < load->resource_result.history_count;
+             j++) {
+            const struct chp_operation *operation = load->resource_result.history[j].operation;
+            struct chp_entry *entry = NULL;
+            struct chp_error error = {0};
+            if (chp_replica_add(inspection->replica, operation, &load->resource_result.row.vector,
+                                &entry, &error) != 0 ||
+                entry->waits || entry->refused) {
+                return wrong(inspection, "%s cannot be in the sequence of r%d: %s",
+                             sim_label(sim, &operation->id), r,
+                             entry != NULL && entry->waits ? "it waits" : error.text);
+            }
+        }
+        if (is_member(inspection, i)) {
+            return true; /* the others have the same */
+        }
+    }
+    return true;
+}
+
+/* What the application of a member must be: the sequence, run from empty, without what failed
+ * there. */
 static void expect(struct inspection *inspection, int r, int site, struct sim_app *app)
 {
     struct sim *sim = inspection->sim;
+    struct chp_sequence *sequence = chp_replica_sequence(inspection->replica);
     *app = (struct sim_app){.kind = sim->schedule->kinds[r]};
-    for (size_t i = 0; i < sim->operation_count; i++) {
-        const struct sim_operation *operation = &sim->operations[i];
-        const struct chp_ack *own =
-            execution_of(&inspection->views[site], i, sim_site_name(site));
-        if (operation->resource == r && own != NULL && own->state == CHP_STATE_DONE &&
-            operation->action >= 0) {
-            (void)sim_app_run(app,
-                              sim->schedule->actions[operation->action].request.command.text);
+    for (size_t i = 0; i < chp_sequence_count(sequence); i++) {
+        const struct sim_operation *operation = sim_operation_of(sim, chp_sequence_at(sequence, i));
+        CHP_ASSERT(operation != NULL);
+        const struct chp_ack *own = execution_of(
+            &inspection->views[site], (size_t)(operation - sim->operations), sim_site_name(site));
+        if (operation->action >= 0 && own != NULL && own->state != CHP_STATE_FAILED) {
+            (void)sim_app_run(app, sim->schedule->actions[operation->action].request.command.text);
         }
     }
+}
+
+static void print_sequence(struct inspection *inspection, struct chp_buf *out)
+{
+    struct chp_sequence *sequence = chp_replica_sequence(inspection->replica);
+    for (size_t i = 0; i < chp_sequence_count(sequence); i++) {
+        chp_buf_printf(out, " %s", sim_label(inspection->sim, chp_sequence_at(sequence, i)));
+    }
+}
+
+/* A replica may only be given up when there is no other way: one whose every type establishes the
+ * whole state, or of which everything can be undone, never. */
+static bool check_diverged(struct inspection *inspection, int r, int site, const char *reason)
+{
+    struct sim *sim = inspection->sim;
+    bool may = sim->schedule->kinds[r] != SIM_REGISTER && !sim->schedule->commuting;
+    sim->totals.diverged++;
+    return may || wrong(inspection, "r%d is diverged at %s: %s", r, sim_site_name(site), reason);
 }
 
 static bool check_app(struct inspection *inspection, int r, int site)
 {
     const struct sim_app *app = &inspection->sim->sites[site].apps[r];
+    const struct chp_resource_row *row = &inspection->views[site].resources[r].resource_result.row;
     struct sim_app expected;
-    struct chp_buf texts[2] = {{0}};
+    struct chp_buf texts[3] = {{0}};
+    if (row->diverged != NULL) {
+        return check_diverged(inspection, r, site, row->diverged);
+    }
+    if (row->unsettled || (row->order_assumed && !inspection->sim->schedule->commuting)) {
+        return wrong(inspection, "r%d is %s at %s", r,
+                     row->unsettled ? "unsettled" : "in an assumed order", sim_site_name(site));
+    }
     expect(inspection, r, site, &expected);
     bool right = sim_app_equal(app, &expected);
     if (!right) {
         sim_app_print(app, &texts[0]);
         sim_app_print(&expected, &texts[1]);
-        (void)wrong(inspection, "r%d is %s at %s and must be %s", r, chp_buf_text(&texts[0]),
-                    sim_site_name(site), chp_buf_text(&texts[1]));
+        print_sequence(inspection, &texts[2]);
+        (void)wrong(inspection, "r%d is %s at %s and must be %s, after%s", r,
+                    chp_buf_text(&texts[0]), sim_site_name(site), chp_buf_text(&texts[1]),
+                    chp_buf_text(&texts[2]));
+        chp_buf_deinit(&texts[2]);
         chp_buf_deinit(&texts[0]);
         chp_buf_deinit(&texts[1]);
     }
@@ -257,15 +331,18 @@ static bool check_resource(struct inspection *inspection, int r)
     for (size_t i = 0; right && i < sim->operation_count; i++) {
         right = sim->operations[i].resource != r || check_operation(inspection, i);
     }
+    right = right && build(inspection, r);
     for (int i = 0; right && i < sim->schedule->site_count; i++) {
         right = !is_member(inspection, i) || check_app(inspection, r, i);
     }
+    chp_replica_free(inspection->replica);
+    inspection->replica = NULL;
     return right;
 }
 
 bool sim_check(struct sim *sim, struct chp_buf *why)
 {
-    struct inspection inspection = {.sim = sim, .why = why};
+    struct inspection inspection = {.sim = sim, .why = why, .matrices = chp_matrices_new()};
     bool right = true;
     for (int i = 0; i < sim->schedule->site_count; i++) {
         look(sim, i, &inspection.views[i]);
@@ -276,5 +353,6 @@ bool sim_check(struct sim *sim, struct chp_buf *why)
     for (int i = 0; i < sim->schedule->site_count; i++) {
         chp_batch_deinit(&inspection.views[i].batch);
     }
+    chp_matrices_free(inspection.matrices);
     return right;
 }

@@ -76,6 +76,9 @@ static struct chp_request *request_of(struct sim *sim, const struct sim_action *
     request->type = action->request.command.type;
     request->driver = "shell";
     request->payload = encode(sim, action->request.command.text);
+    if (action->request.command.undo[0] != 0) {
+        request->undo = encode(sim, action->request.command.undo);
+    }
     if (action->request.creates) {
         request->scope = scope_of(sim, action->mask);
         request->config = config_of(sim, action);

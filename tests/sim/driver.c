@@ -87,7 +87,7 @@ static void begin(struct sim_site *site, struct sim_operation *operation, struct
 {
     struct sim *sim = site->sim;
     check_start(site, operation, wanted);
-    wanted->fails = is_to_fail(site, operation);
+    wanted->fails = !wanted->undo && is_to_fail(site, operation);
     if (site->run_count == site->run_cap) {
         site->run_cap = site->run_cap == 0 ? 64 : site->run_cap * 2;
         site->runs = chp_realloc(site->runs, site->run_cap * sizeof *site->runs);
@@ -137,18 +137,20 @@ void sim_driver_start(struct sim_site *site, const struct chp_after *after)
     CHP_ASSERT(item.kind == CHP_ITEM_OPERATION);
     struct sim_operation *operation = sim_operation_of(sim, &item.operation.id);
     CHP_ASSERT(operation != NULL);
-    CHP_ASSERT(chp_command_decode(item.operation.payload, &arena, &command, NULL) == 0);
+    CHP_ASSERT(chp_command_decode(after->run.undo ? item.operation.undo : item.operation.payload,
+                                  &arena, &command, NULL) == 0);
     sim->busy_us = sim->now_us;
     struct sim_run *known = find(site, operation, after->run.run);
-    sim_trace(sim, site, "runs %s (%s), run %u%s", operation->label, command.argv[1],
-              after->run.run, after->run.resume ? ", resumed" : "");
+    sim_trace(sim, site, "%s %s (%s), run %u%s", after->run.undo ? "undoes" : "runs",
+              operation->label, command.argv[1], after->run.run,
+              after->run.resume ? ", resumed" : "");
     if (known != NULL && !after->run.resume) {
-        sim_fail(sim, "%s begins run %u of %s twice", site->name, after->run.run,
-                 operation->label);
+        sim_fail(sim, "%s begins run %u of %s twice", site->name, after->run.run, operation->label);
     } else if (known == NULL) {
         struct sim_run wanted = {.operation = (int)(operation - sim->operations),
                                  .resource = sim_resource_of(sim, item.operation.resource),
-                                 .run = after->run.run};
+                                 .run = after->run.run,
+                                 .undo = after->run.undo};
         (void)snprintf(wanted.command, sizeof wanted.command, "%s", command.argv[1]);
         begin(site, operation, &wanted);
     } else if (!goes_on(known)) {

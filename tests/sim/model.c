@@ -143,6 +143,7 @@ void sim_command_draw(struct sim_rng *rng, enum sim_app_kind kind, bool commutin
 {
     char text[SIM_COMMAND_BYTES];
     char undo[SIM_COMMAND_BYTES] = "";
+    char type[SIM_TYPE_BYTES];
     bool often = sim_rng_chance(rng, 70);
     bool with_undo = sim_rng_chance(rng, 60);
     unsigned draw = (unsigned)sim_rng_next(rng);
@@ -164,7 +165,8 @@ void sim_command_draw(struct sim_rng *rng, enum sim_app_kind kind, bool commutin
         break;
     case SIM_MAP:
         (void)snprintf(text, sizeof text, often ? "put %c v%u" : "remove %c", key, n);
-        set(command, often ? "put" : "remove", text, "");
+        (void)snprintf(type, sizeof type, "%s-%c", often ? "put" : "remove", key);
+        set(command, type, text, "");
         if (sim_rng_chance(rng, 15)) {
             set(command, "clear", "clear", "");
         }
@@ -179,39 +181,48 @@ void sim_command_draw(struct sim_rng *rng, enum sim_app_kind kind, bool commutin
 
 #define PAIR(before, after, result)                                                                \
     "{\"Before\":\"" before "\",\"After\":\"" after "\",\"Result\":\"" result "\"}"
-#define ONE "take-one"
-#define KEEP "take-both-keep-order"
-#define REVERSE "take-both-reverse-order"
-#define ANY "take-both-any-order"
+#define ONE                   "take-one"
+#define KEEP                  "take-both-keep-order"
+#define REVERSE               "take-both-reverse-order"
+#define ANY                   "take-both-any-order"
 #define MATRIX(version, rows) "{\"ResolutionMatrix\":[" rows "],\"version\":" version "}"
 
 /* The last write wins, whatever it is. */
 #define REGISTER                                                                                   \
     PAIR("set", "set", ONE)                                                                        \
     "," PAIR("clear", "clear", ONE) "," PAIR("set", "clear", ONE) "," PAIR("clear", "set", ONE)
+#define COUNTER(after_add)                                                                         \
+    PAIR("set", "set", ONE)                                                                        \
+    "," PAIR("set", "add", KEEP) "," PAIR("add", "set", after_add) "," PAIR("add", "add", ANY)
+#define FILE(after_append)                                                                         \
+    PAIR("write", "write", ONE)                                                                    \
+    "," PAIR("append", "append", KEEP) "," PAIR("write", "append",                                 \
+                                                KEEP) "," PAIR("append", "write", after_append)
+/* Of one key the last one wins, keys have nothing to do with each other. */
+#define MAP_KEY(key)                                                                               \
+    PAIR("put-" key, "put-" key, ONE)                                                              \
+    "," PAIR("put-" key, "remove-" key, ONE) "," PAIR("remove-" key, "put-" key, ONE) "," PAIR(    \
+        "remove-" key, "remove-" key,                                                              \
+        ONE) "," PAIR("put-" key, "clear",                                                         \
+                      ONE) "," PAIR("remove-" key, "clear",                                        \
+                                    ONE) "," PAIR("clear", "put-" key,                             \
+                                                  KEEP) "," PAIR("clear", "remove-" key, KEEP)
+#define MAP_KEYS(one, other)                                                                       \
+    PAIR("put-" one, "put-" other, ANY)                                                            \
+    "," PAIR("put-" one, "remove-" other, ANY) "," PAIR("remove-" one, "remove-" other, ANY)
 #define MAP                                                                                        \
-    PAIR("put", "put", KEEP)                                                                       \
-    "," PAIR("put", "remove", KEEP) "," PAIR("remove", "remove", ANY) "," PAIR(                    \
-        "clear", "clear", ONE) "," PAIR("put", "clear", ONE) "," PAIR("remove", "clear", ONE)      \
-        "," PAIR("clear", "put", KEEP) "," PAIR("clear", "remove", KEEP)
+    MAP_KEY("a")                                                                                   \
+    "," MAP_KEY("b") "," MAP_KEYS("a", "b") "," MAP_KEYS("b", "a") "," PAIR("clear", "clear", ONE)
 
 const char *sim_matrix(enum sim_app_kind kind, unsigned variant)
 {
     static const char *const matrices[SIM_APP_KINDS][SIM_MATRIX_VARIANTS] = {
         [SIM_REGISTER] = {MATRIX("1", REGISTER), MATRIX("2", REGISTER), MATRIX("3", REGISTER)},
-        [SIM_COUNTER] = {MATRIX("1", PAIR("set", "set", ONE) "," PAIR("set", "add", KEEP) "," PAIR(
-                             "add", "set", ONE) "," PAIR("add", "add", ANY)),
-                         MATRIX("2", PAIR("set", "set", ONE) "," PAIR("set", "add", KEEP) "," PAIR(
-                             "add", "set", REVERSE) "," PAIR("add", "add", ANY)),
-                         MATRIX("1", PAIR("set", "set", KEEP) "," PAIR("set", "add", REVERSE) "," PAIR(
-                             "add", "set", KEEP) "," PAIR("add", "add", ANY))},
+        [SIM_COUNTER] = {MATRIX("1", COUNTER(ONE)), MATRIX("2", COUNTER(REVERSE)),
+                         MATRIX("1", COUNTER(REVERSE))},
         [SIM_MAP] = {MATRIX("1", MAP), MATRIX("2", MAP), MATRIX("3", MAP)},
-        [SIM_FILE] = {MATRIX("1", PAIR("write", "write", ONE) "," PAIR("append", "append", KEEP) "," PAIR(
-                          "write", "append", KEEP) "," PAIR("append", "write", ONE)),
-                      MATRIX("2", PAIR("write", "write", ONE) "," PAIR("append", "append", KEEP) "," PAIR(
-                          "write", "append", KEEP) "," PAIR("append", "write", REVERSE)),
-                      MATRIX("1", PAIR("write", "write", KEEP) "," PAIR("append", "append", KEEP) "," PAIR(
-                          "append", "write", KEEP))},
+        [SIM_FILE] = {MATRIX("1", FILE(ONE)), MATRIX("2", FILE(REVERSE)),
+                      MATRIX("1", FILE(REVERSE))},
     };
     return matrices[kind][variant % SIM_MATRIX_VARIANTS];
 }

@@ -5,7 +5,7 @@
  *
  *     register   set V, clear
  *     counter    add N, set N                 (undo of add N: add -N)
- *     map        put K V, remove K, clear
+ *     map        put K V, remove K, clear     (types put-K, remove-K, clear)
  *     file       append T, write T            (undo of append T: cut T)
  *
  * and "delete" for each, which leaves nothing.
@@ -22,7 +22,7 @@ enum {
     SIM_COMMAND_BYTES = 32,
     SIM_TYPE_BYTES = 16,
     SIM_FILE_BYTES = 2048,
-    SIM_MAP_KEYS = 4,
+    SIM_MAP_KEYS = 2,
 };
 
 struct sim_app {
@@ -33,8 +33,8 @@ struct sim_app {
     char text[SIM_FILE_BYTES];
 };
 
-/* An operation as it is asked for: its type, its command, and the command that takes it back ("" for
- * none). */
+/* An operation as it is asked for: its type, its command, and the command that takes it back (""
+ * for none). */
 struct sim_command {
     char type[SIM_TYPE_BYTES];
     char text[SIM_COMMAND_BYTES];
@@ -49,7 +49,9 @@ bool sim_app_equal(const struct sim_app *a, const struct sim_app *b);
 /* The n-th operation on such an application; commuting: only such that commute. */
 void sim_command_draw(struct sim_rng *rng, enum sim_app_kind kind, bool commuting, unsigned n,
                       struct sim_command *command);
-/* A resolution matrix, as JSON, that tells the truth about the commands of this kind. */
+/* A resolution matrix, as JSON, that tells the truth about the commands of this kind: pairs that it
+ * calls any-order commute, and where it says take-one or reverse-order, the one after leaves
+ * nothing of the one before. */
 const char *sim_matrix(enum sim_app_kind kind, unsigned variant);
 enum { SIM_MATRIX_VARIANTS = 3 };
 

@@ -91,12 +91,15 @@ static struct sim_message *copy(const struct sim_message *message)
 
 static const char *kind_name(enum chp_item_kind kind)
 {
-    static const char *const names[] = {
-        [CHP_ITEM_OPERATION] = "operation", [CHP_ITEM_ACK] = "ack",
-        [CHP_ITEM_WANT] = "want",           [CHP_ITEM_REPAIR] = "repair",
-        [CHP_ITEM_PAST] = "past",           [CHP_ITEM_NONE] = "none",
-        [CHP_ITEM_REPORT] = "report",       [CHP_ITEM_REPORTED] = "reported",
-        [CHP_ITEM_REINCARNATE] = "reincarnate"};
+    static const char *const names[] = {[CHP_ITEM_OPERATION] = "operation",
+                                        [CHP_ITEM_ACK] = "ack",
+                                        [CHP_ITEM_WANT] = "want",
+                                        [CHP_ITEM_REPAIR] = "repair",
+                                        [CHP_ITEM_PAST] = "past",
+                                        [CHP_ITEM_NONE] = "none",
+                                        [CHP_ITEM_REPORT] = "report",
+                                        [CHP_ITEM_REPORTED] = "reported",
+                                        [CHP_ITEM_REINCARNATE] = "reincarnate"};
     return kind < sizeof names / sizeof *names && names[kind] != NULL ? names[kind] : "other";
 }
 
@@ -198,15 +201,14 @@ static void offer(struct sim_site *site, struct sim_message *message)
 {
     for (size_t i = 0; site->started && i < message->item_count; i++) {
         struct sim_item *item = &message->items[i];
-        struct chp_event event = {
-            .kind = CHP_EVENT_ITEM,
-            .item = {.from = sim_site_name(message->from),
-                     .incarnation = message->incarnation,
-                     .key = message->key,
-                     .number = message->first == 0 ? 0 : message->first + i,
-                     .delivery = item->delivery,
-                     .item = &item->item,
-                     .bytes = item->bytes}};
+        struct chp_event event = {.kind = CHP_EVENT_ITEM,
+                                  .item = {.from = sim_site_name(message->from),
+                                           .incarnation = message->incarnation,
+                                           .key = message->key,
+                                           .number = message->first == 0 ? 0 : message->first + i,
+                                           .delivery = item->delivery,
+                                           .item = &item->item,
+                                           .bytes = item->bytes}};
         if (!item->settled) {
             sim_site_step(site, &event);
         }

@@ -57,8 +57,8 @@ static void explain(FILE *said, int status, struct chp_buf *why)
 bool sim_play_apart(const struct sim_schedule *schedule, struct sim_totals *totals, bool trace,
                     struct chp_buf *why)
 {
-    struct answer *answer = mmap(NULL, sizeof *answer, PROT_READ | PROT_WRITE,
-                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct answer *answer =
+        mmap(NULL, sizeof *answer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     FILE *said = tmpfile();
     CHP_ASSERT(answer != MAP_FAILED && said != NULL);
     (void)fflush(stdout);

@@ -203,7 +203,8 @@ static void draw_crash(struct draft *draft, struct sim_action *action)
 
 static void draw_fault(struct draft *draft, enum sim_action_kind kind)
 {
-    static const int64_t jumps_ms[] = {-7200000, -90000, -3000, -40, 40, 3000, 30000, 90000, 7200000};
+    static const int64_t jumps_ms[] = {-7200000, -90000, -3000, -40,    40,
+                                       3000,     30000,  90000, 7200000};
     struct sim_rng *rng = &draft->rng;
     struct sim_action *action = add(draft, kind);
     action->for_us = sim_rng_between(rng, 100000, sim_rng_chance(rng, 30) ? 20000000 : 5000000);
@@ -231,7 +232,8 @@ static void draw_fault(struct draft *draft, enum sim_action_kind kind)
         action->for_us = sim_rng_between(rng, 10000, 3000000);
         break;
     case SIM_CLOCK:
-        action->clock_ms = jumps_ms[sim_rng_between(rng, 0, sizeof jumps_ms / sizeof *jumps_ms - 1)];
+        action->clock_ms =
+            jumps_ms[sim_rng_between(rng, 0, sizeof jumps_ms / sizeof *jumps_ms - 1)];
         action->for_us = 0;
         break;
     case SIM_BACKUP:
@@ -246,10 +248,9 @@ static void draw_fault(struct draft *draft, enum sim_action_kind kind)
 
 static void draw_faults(struct draft *draft)
 {
-    static const enum sim_action_kind usual[] = {SIM_PARTITION, SIM_PARTITION, SIM_PARTITION,
-                                                 SIM_LOSSY,     SIM_SLOW_LINK, SIM_SLOW_SITE,
-                                                 SIM_CRASH,     SIM_CRASH,     SIM_STORE_DOWN,
-                                                 SIM_CLOCK};
+    static const enum sim_action_kind usual[] = {
+        SIM_PARTITION, SIM_PARTITION, SIM_PARTITION, SIM_LOSSY,      SIM_SLOW_LINK,
+        SIM_SLOW_SITE, SIM_CRASH,     SIM_CRASH,     SIM_STORE_DOWN, SIM_CLOCK};
     struct sim_rng *rng = &draft->rng;
     uint64_t count = sim_rng_between(rng, 0, 12);
     bool loses = sim_rng_chance(rng, 20);
@@ -302,7 +303,7 @@ void sim_schedule_draw(struct sim_schedule *schedule, uint64_t seed, bool commut
     schedule->site_count = (int)sim_rng_between(rng, 2, SIM_SITES_MAX);
     schedule->resource_count = (int)sim_rng_between(rng, 1, SIM_RESOURCES_MAX);
     schedule->end_us = sim_rng_between(rng, 3, 40) * 1000000;
-    schedule->resources_cached = (unsigned)(sim_rng_chance(rng, 30) ? 1 : 64);
+    schedule->resources_cached = (unsigned)(sim_rng_chance(rng, 30) ? 16 : 64);
     schedule->pending_max = (unsigned)(sim_rng_chance(rng, 30) ? sim_rng_between(rng, 1, 4) : 256);
     draft.fails = sim_rng_chance(rng, 40);
     for (int i = 0; i < schedule->resource_count; i++) {

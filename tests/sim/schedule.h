@@ -55,8 +55,8 @@ struct sim_action {
         unsigned percent;             /* LOSSY */
         struct {
             bool at_once;    /* else with the next commit: */
-            unsigned place;  /* 0 it is lost, 1 it stands but nothing of it was done, 2 + n: n effects
-                                were done */
+            unsigned place;  /* 0 it is lost, 1 it stands but nothing of it was done, 2 + n: n
+                                effects  were done */
             bool applied;    /* at_once: a batch in flight stands */
             bool machine;    /* commands end in doubt */
             bool loses_hand; /* messages that were not acked do not come back from the broker */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* The streams towards other sites as the daemon sends them (daemon/sender.c), without its windows. */
+/* The streams towards other sites as the daemon sends them (daemon/sender.c), without its windows.
+ */
 #include "sim/world.h"
 
 #include "base/mem.h"

@@ -31,8 +31,8 @@ static void effects_free(struct chp_effects *effects)
 
 void sim_site_step(struct sim_site *site, struct chp_event *event)
 {
-    if (site->engine != NULL && (site->started || event->kind == CHP_EVENT_START ||
-                                 event->kind == CHP_EVENT_LOADED)) {
+    if (site->engine != NULL &&
+        (site->started || event->kind == CHP_EVENT_START || event->kind == CHP_EVENT_LOADED)) {
         event->now = sim_site_now(site);
         chp_engine_step(site->engine, event, site->open);
     }
@@ -71,8 +71,8 @@ static void drop_engine(struct sim_site *site)
 static void on_event(struct sim_site *site, uint64_t number)
 {
     if (number != site->event_last + 1 && !(site->event_gap && number > site->event_last)) {
-        sim_fail(site->sim, "at %s event %llu follows %llu", site->name,
-                 (unsigned long long)number, (unsigned long long)site->event_last);
+        sim_fail(site->sim, "at %s event %llu follows %llu", site->name, (unsigned long long)number,
+                 (unsigned long long)site->event_last);
     }
     site->event_gap = false;
     site->event_last = number;

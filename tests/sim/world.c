@@ -282,16 +282,17 @@ static void calm_down(struct sim *sim)
 /* Whether nothing but heartbeats goes on; else *what does. */
 static bool at_rest(const struct sim *sim, struct chp_buf *what)
 {
-    const char *reason = sim->now_us - sim->busy_us <= SIM_QUIET_US ? "there is always something new"
-                         : !sim_net_idle(sim)                       ? "messages wait"
-                         : sim_client_busy(sim)                     ? "clients wait"
-                                                                    : NULL;
+    const char *reason = sim->now_us - sim->busy_us <= SIM_QUIET_US
+                             ? "there is always something new"
+                         : !sim_net_idle(sim)   ? "messages wait"
+                         : sim_client_busy(sim) ? "clients wait"
+                                                : NULL;
     for (int i = 0; reason == NULL && i < sim->schedule->site_count; i++) {
         const struct sim_site *site = &sim->sites[i];
-        reason = !site->started                ? "a site has not started"
-                 : sim_driver_busy(site)       ? "commands run"
-                 : site->in_flight != NULL     ? "a batch is in flight"
-                                               : NULL;
+        reason = !site->started            ? "a site has not started"
+                 : sim_driver_busy(site)   ? "commands run"
+                 : site->in_flight != NULL ? "a batch is in flight"
+                                           : NULL;
     }
     if (reason != NULL) {
         chp_buf_clear(what);

@@ -133,10 +133,10 @@ struct sim_site {
     struct chp_list hand;                 /* messages taken and not acked */
     struct sim_rng rng;
     int64_t clock_ms;
-    unsigned slow;                   /* how many faults make it so */
-    const struct sim_action *armed;  /* a crash with the next commit */
-    bool crashes;                    /* it is to crash, when the event is over */
-    const struct sim_action *why;    /* it crashed */
+    unsigned slow;                  /* how many faults make it so */
+    const struct sim_action *armed; /* a crash with the next commit */
+    bool crashes;                   /* it is to crash, when the event is over */
+    const struct sim_action *why;   /* it crashed */
     struct chp_store *backup;
     bool database_lost; /* its database was put back or lost, once or more */
     uint64_t event_last;
@@ -202,7 +202,7 @@ struct sim {
     struct sim_lane lanes[SIM_SITES_MAX][SIM_SITES_MAX][SIM_LANES];
     struct sim_rng link_rng[SIM_SITES_MAX][SIM_SITES_MAX];
     unsigned cut[SIM_SITES_MAX][SIM_SITES_MAX];
-    unsigned lossy[SIM_SITES_MAX];  /* percent, from the site */
+    unsigned lossy[SIM_SITES_MAX]; /* percent, from the site */
     unsigned slow_link[SIM_SITES_MAX];
     struct sim_client clients[SIM_ACTIONS_MAX];
     struct sim_operation operations[SIM_OPERATIONS_MAX];
@@ -211,7 +211,7 @@ struct sim {
     uint64_t next_delivery;
     struct chp_arena arena; /* of requests */
     struct sim_totals totals;
-    struct chp_buf *trace; /* NULL: none is wanted */
+    struct chp_buf *trace;  /* NULL: none is wanted */
     struct chp_buf failure; /* empty: none yet */
 };
 
