@@ -61,6 +61,7 @@ static void take_history(struct chp_engine *engine, struct resource *resource,
             continue; /* it was taken before: what it can't be with came since */
         }
         struct chp_entry *entry = chp_replica_find(resource->replica, &row->operation->id);
+        entry->completed = row->completed;
         if (!row->executes) {
             continue;
         }

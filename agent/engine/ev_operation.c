@@ -462,7 +462,9 @@ static void looked_up(struct chp_engine *engine, struct arrival *arrival,
         take(engine, arrival, effects);
         return;
     }
-    if (!load->found && by_origin) {
+    bool forgotten =
+        dot->n <= chp_vector_get(&resource->row.forgotten, dot->origin, dot->incarnation);
+    if (!load->found && by_origin && !forgotten) {
         redot__demand(engine, event->item.from, arrival->operation, effects);
     } else if (load->found) {
         if (!held) {

@@ -201,6 +201,7 @@ static void load_history(const struct mem_store *store, struct chp_load *load,
         *row = (struct chp_history_row){.operation = &operation->operation,
                                         .item = operation->item,
                                         .arrival = operation->arrival,
+                                        .completed = operation->completed,
                                         .executes = here != NULL};
         if (here != NULL) {
             row->state = here->row.ack.state;

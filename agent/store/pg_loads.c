@@ -17,7 +17,7 @@
     "r.id, r.level, r.scope, r.members, r.vector, r.highest_stamp_ms, r.highest_stamp_counter,"    \
     " r.created_stamp_ms, r.created_stamp_counter, r.created_origin, r.created_id, r.created_ms,"  \
     " r.config, r.config_version, r.merged, r.diverged, r.degraded, r.order_assumed, r.deleted,"   \
-    " r.unsettled"
+    " r.unsettled, r.forgotten, r.base_config"
 /* What an execution row holds of chp_execution_row, in the order of read_execution. */
 #define EXECUTION_COLUMNS(table)                                                                   \
     table ".operation, " table ".site, " table ".resource, " table ".incarnation, " table          \
@@ -50,16 +50,17 @@ const struct pg_statement pg__load_statements[] = {
     /* Of level none what has not ended here; else everything. */
     {"load_held",
      "SELECT w.n, r.level = 'none', p.id, p.item, p.arrival, p.state, p.run, p.incarnation,"
-     " p.effect, p.undoing, p.done_elsewhere"
+     " p.effect, p.undoing, p.done_elsewhere, p.completed"
      " FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS w (id, most, n)"
      " JOIN cheops.resource r ON r.id = w.id CROSS JOIN LATERAL ("
      "(SELECT o.id, o.item, o.arrival, e.state, e.run, e.incarnation, e.effect, e.undoing,"
-     " false AS done_elsewhere FROM cheops.execution e JOIN cheops.operation o"
+     " false AS done_elsewhere, o.completed_ms IS NOT NULL AS completed FROM cheops.execution e "
+     "JOIN cheops.operation o"
      " ON o.id = e.operation WHERE r.level = 'none' AND e.resource = w.id AND e.own"
      " AND NOT e.final ORDER BY o.arrival LIMIT w.most) UNION ALL"
      " SELECT o.id, o.item, o.arrival, e.state, e.run, e.incarnation, e.effect, e.undoing,"
      " e.state IN ('failed', 'refused') AND EXISTS (SELECT FROM cheops.execution x"
-     " WHERE x.operation = o.id AND NOT x.own AND x.state = 'done')"
+     " WHERE x.operation = o.id AND NOT x.own AND x.state = 'done'), o.completed_ms IS NOT NULL"
      " FROM cheops.operation o LEFT JOIN cheops.execution e ON e.operation = o.id"
      " AND e.site = (SELECT site FROM cheops.self)"
      " WHERE r.level <> 'none' AND o.resource = w.id) p ORDER BY w.n, p.arrival"},
@@ -254,9 +255,11 @@ static void get_resource(const PGresult *result, int i, int at, struct chp_resou
     row->order_assumed = pg__get_bool(result, i, at + 17);
     row->deleted = pg__get_bool(result, i, at + 18);
     row->unsettled = pg__get_bool(result, i, at + 19);
+    pg__get_vector(result, i, at + 20, arena, &row->forgotten);
+    row->base_config = pg__get_text(result, i, at + 21, arena);
 }
 
-enum { RESOURCE_COLUMN_COUNT = 20 };
+enum { RESOURCE_COLUMN_COUNT = 22 };
 
 /* The load that row i is for. */
 static struct chp_load *load_of(struct chp_load *const *loads, const PGresult *result, int i)
@@ -304,6 +307,7 @@ static bool read_held_row(const PGresult *result, int i, struct chp_arena *arena
     struct chp_uuid id = pg__get_uuid(result, i, 2);
     *row = (struct chp_history_row){.item = pg__get_bytes(result, i, 3, arena),
                                     .arrival = pg__get_u64(result, i, 4),
+                                    .completed = pg__get_bool(result, i, 11),
                                     .executes = PQgetisnull(result, i, 5) == 0};
     row->operation = decode_operation(&id, row->item, arena);
     if (row->executes) {
