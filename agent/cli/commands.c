@@ -5,8 +5,8 @@
 #define BIT(option) (UINT32_C(1) << OPT_##option)
 
 #define REQUEST_OPTIONS                                                                            \
-    (BIT(ID) | BIT(TYPE) | BIT(SCOPE) | BIT(LEVEL) | BIT(CONFIG) | BIT(KEY) | BIT(DEADLINE) |      \
-     BIT(WAIT) | BIT(NO_WAIT) | BIT(TIMEOUT))
+    (BIT(ID) | BIT(TYPE) | BIT(SCOPE) | BIT(LEVEL) | BIT(CONFIG) | BIT(UNDO) | BIT(KEY) |          \
+     BIT(DEADLINE) | BIT(WAIT) | BIT(NO_WAIT) | BIT(TIMEOUT))
 
 const uint32_t cli__global_options = BIT(SITE) | BIT(API) | BIT(OUTPUT) | BIT(HELP);
 
@@ -18,7 +18,9 @@ const struct cli_command cli__commands[] = {
                 "names, in an order that all sites agree on for the same resource. The scope "
                 "is needed when the resource is created, not again. {NAME} in the command "
                 "becomes the path of the file that --file NAME=PATH sent along; {{ is a "
-                "brace.",
+                "brace. --undo gives a command in one argument, with quotes as in a shell, that "
+                "takes the effect back: a site that has to put an operation before this one "
+                "runs it, then both in their order.",
      .options = REQUEST_OPTIONS | BIT(FILE),
      .takes_command = true,
      .run = cli__cmd_exec},
@@ -27,7 +29,8 @@ const struct cli_command cli__commands[] = {
      .summary = "send a REST request to a service on every site of the scope",
      .details = "Each site sends the request to its own instance of the service, as its "
                 "configuration names it. A body given with --data has the type "
-                "application/json unless -H 'Content-Type: …' says otherwise.",
+                "application/json unless -H 'Content-Type: …' says otherwise. --undo gives a "
+                "request without body to the same effect as that of exec; it has the same headers.",
      .options = REQUEST_OPTIONS | BIT(HEADER) | BIT(DATA),
      .operands_min = 2,
      .operands_max = 2,

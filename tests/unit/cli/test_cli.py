@@ -340,6 +340,21 @@ def test_http(api, env, tmp_path):
     assert fifth["files"] == [{"name": "body", "sha256": hashlib.sha256(b"y" * 100000).hexdigest()}]
 
 
+def test_undo(api, env):
+    ok(env, *EXEC, "--undo", "sed -i '$ d' {note}", "--", "true")
+    rest = ["http", "--id", "item-7", "--type", "set"]
+    ok(env, *rest, "--undo", "delete inventory/items/7", "-H", "X-A: 1", "-H", "Content-Type: text/plain", "-d", "x",
+       "PUT", "inventory/items/7")
+    first, second = [r.json for r in api.asked("POST", "/v1/operations")]
+    assert first["command"] == ["true"] and first["undo"] == {"command": ["sed", "-i", "$ d", "{note}"]}
+    assert second["undo"] == {"http": {"method": "DELETE", "service": "inventory", "path": "items/7", "headers": {"X-A": "1"}}}
+    assert second["http"]["headers"] == {"X-A": "1", "Content-Type": "text/plain"}
+    assert "character 5: no shell runs it" in fails(2, env, *EXEC, "--undo", "rm a; ls", "--", "true")
+    assert "takes 'METHOD service/path', not 'DELETE'" in fails(2, env, *rest, "--undo", "DELETE", "PUT", "a/b")
+    assert "'%' is not an HTTP method" in fails(2, env, *rest, "--undo", "% a/b", "PUT", "a/b")
+    assert len(api.asked("POST", "/v1/operations")) == 2
+
+
 def test_http_failure_shows_the_status(api, env):
     api.members = ["Nantes"]
     api.script = [(0, result("Nantes", "failed", exit_code=404, reason="not found"))]

@@ -58,6 +58,7 @@ static void double_submit(struct chp_agent *agent, const struct chp_request *req
     agent->last.scope = chp_arena_strdup(arena, request->scope);
     agent->last.config = chp_arena_strdup(arena, request->config);
     agent->last.payload = chp_arena_bytes(arena, request->payload);
+    agent->last.undo = chp_arena_bytes(arena, request->undo);
     agent->last.files = chp_arena_calloc(arena, request->file_count + 1, sizeof(struct chp_file));
     for (size_t i = 0; i < request->file_count; i++) {
         agent->last.files[i] = request->files[i];
@@ -186,9 +187,12 @@ static int double_check(struct chp_agent *agent, const char *driver, struct chp_
                         const struct chp_file *files, size_t file_count, struct chp_error *error)
 {
     (void)driver;
-    (void)payload;
     (void)files;
     (void)file_count;
+    static const char word[] = "forbidden";
+    if (memmem(payload.data, payload.len, word, sizeof word - 1) != NULL) {
+        return chp_error_set(error, CHP_EFORBIDDEN, "forbidden is not on the allow-list");
+    }
     return agent->shell_refused
                ? chp_error_set(error, CHP_EFORBIDDEN, "rm is not on the allow-list")
                : 0;
