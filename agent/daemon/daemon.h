@@ -185,7 +185,8 @@ void door_amqp__on_request(struct chp_agent *agent, const struct chp_delivery *d
 /* execute.c: runs */
 struct executor *executor__new(struct chp_agent *agent);
 void executor__free(struct executor *executor);
-void executor__run(struct executor *executor, struct chp_bytes item, uint32_t run, bool resume);
+void executor__run(struct executor *executor, struct chp_bytes item, uint32_t run, bool undo,
+                   bool resume);
 void executor__fetch(struct executor *executor, struct chp_bytes item);
 void executor__forget(struct executor *executor, const struct chp_uuid *operation, uint32_t run,
                       const char *driver);

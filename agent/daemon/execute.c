@@ -15,6 +15,7 @@ struct execution {
     struct executor *executor;
     struct chp_uuid id;
     uint32_t run;
+    bool undo; /* its undo runs */
     bool fetching;
     size_t blobs_waiting;
     int fetch_code;
@@ -175,7 +176,7 @@ static void start(struct execution *execution, bool resume)
         .site = agent->config->agent.site,
         .resource = operation->resource,
         .type = operation->type,
-        .payload = operation->payload,
+        .payload = execution->undo ? operation->undo : operation->payload,
         .deadline_ms = operation->deadline_ms,
     };
     agent->metrics.executions_running++;
@@ -189,9 +190,11 @@ static void start(struct execution *execution, bool resume)
     }
 }
 
-void executor__run(struct executor *executor, struct chp_bytes item, uint32_t run, bool resume)
+void executor__run(struct executor *executor, struct chp_bytes item, uint32_t run, bool undo,
+                   bool resume)
 {
     struct execution *execution = execution_new(executor, item, run);
+    execution->undo = undo;
     uint8_t key[CHP_RUN_KEY_BYTES];
     struct chp_bytes name = chp_run_key(key, &execution->id, run);
     struct execution *known = chp_map_get(executor->executions, name);

@@ -118,7 +118,8 @@ static void act(struct chp_agent *agent, const struct chp_effects *effects,
         break;
     case CHP_AFTER_RUN:
         chp_boundary("agent.run");
-        executor__run(agent->executor, after->run.item, after->run.run, after->run.resume);
+        executor__run(agent->executor, after->run.item, after->run.run, after->run.undo,
+                      after->run.resume);
         break;
     case CHP_AFTER_FORGET_RUN:
         chp_boundary("agent.forget");

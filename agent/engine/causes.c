@@ -158,6 +158,7 @@ static void lose(struct chp_engine *engine, struct resource *resource,
                  now, effects);
     chp_vector_set(&resource->row.vector, &resource->arena, range->origin, range->incarnation,
                    range->last);
+    resource__advance(resource);
     resource__write(resource, effects);
     report__held(engine, resource, effects);
     run__next(engine, resource, now, effects);

@@ -24,6 +24,8 @@ struct chp_engine *chp_engine_new(const struct chp_engine_config *config)
     engine->tracked_loading = chp_map_new(config->map_seed);
     engine->keys = chp_map_new(config->map_seed);
     engine->names = chp_map_new(config->map_seed);
+    engine->matrices = chp_matrices_new();
+    chp_list_init(&engine->voids);
     chp_list_init(&engine->lru);
     chp_list_init(&engine->tracked_lru);
     chp_list_init(&engine->keys_order);
@@ -67,6 +69,8 @@ void chp_engine_free(struct chp_engine *engine)
         free_all_deferred(value);
         free(value);
     }
+    outcome__deinit(engine);
+    chp_matrices_free(engine->matrices);
     free_all_deferred(&engine->key_waiting);
     free_all_deferred(&engine->again);
     free_all_deferred(&engine->redots);
@@ -131,7 +135,11 @@ void chp_engine_step(struct chp_engine *engine, const struct chp_event *event,
     case CHP_EVENT_TICK:
         engine__on_tick(engine, event, effects);
         break;
+    case CHP_EVENT_ANSWER:
+        CHP_ASSERT(!"an event of the engine's own");
+        break;
     }
+    outcome__issue_voids(engine, &event->now, effects);
     resource__evict(engine);
     tracked__evict(engine);
 }

@@ -78,6 +78,7 @@ enum chp_event_kind {
     CHP_EVENT_EXECUTED, /* a run ended */
     CHP_EVENT_RESOLVE,  /* a person says what became of an execution in doubt here */
     CHP_EVENT_TICK,     /* about every second */
+    CHP_EVENT_ANSWER,   /* the engine's own: an execution here has another state */
 };
 
 struct chp_event {
@@ -140,6 +141,7 @@ struct chp_event {
             const char *principal; /* valid until then */
             uint64_t as_of;        /* the engine's own: 0 */
         } resolve;
+        const struct chp_ack *answer;
     };
 };
 
@@ -192,7 +194,8 @@ struct chp_after {
             struct chp_bytes item; /* of the operation */
             uint32_t run;
             bool resume;
-        } run; /* RUN and FETCH */
+            bool undo; /* the operation's undo runs, not its payload */
+        } run;         /* RUN and FETCH */
         struct {
             struct chp_uuid operation;
             uint32_t run;

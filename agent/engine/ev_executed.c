@@ -45,6 +45,14 @@ void engine__send_ack(struct chp_engine *engine, const char *origin, const struc
     stream__put(peer, CHP_KEY_ACK, NULL, encoded, effects);
 }
 
+/* The record of an operation of this origin is read first, when it is not in memory. */
+static void answer_when_read(struct chp_engine *engine, const struct chp_ack *ack,
+                             const struct chp_now *now, struct chp_effects *effects)
+{
+    struct chp_event event = {.kind = CHP_EVENT_ANSWER, .now = *now, .answer = ack};
+    tracked__defer(engine, &ack->operation, &event, effects);
+}
+
 void engine__answer(struct chp_engine *engine, const struct chp_operation *operation,
                     const struct chp_ack *ack, const struct chp_now *now,
                     struct chp_effects *effects)
@@ -56,37 +64,20 @@ void engine__answer(struct chp_engine *engine, const struct chp_operation *opera
         tracked__answer(engine, tracked, &copy, now, effects);
         return;
     }
+    if (own && chp_state_final(ack->state)) {
+        answer_when_read(engine, ack, now, effects);
+        return;
+    }
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
     write->execution.ack = copy;
     write->execution.updated_ms = now->wall_ms;
+    converge__fill(engine, &write->execution);
     if (own) {
-        CHP_ASSERT(
-            !chp_state_final(ack->state)); /* an end waits for the load: engine__on_executed */
         tracked__defer(engine, &operation->id, NULL, effects);
-    } else if (ack->state != CHP_STATE_RUNNING &&
+    } else if (ack->state != CHP_STATE_RUNNING && ack->state != CHP_STATE_DELIVERED &&
                engine__peer(engine, operation->dot.origin) != NULL) {
         engine__send_ack(engine, operation->dot.origin, &copy, effects);
     }
-}
-
-void engine__note_order(struct chp_engine *engine, struct resource *resource,
-                        const struct chp_operation *operation, struct chp_ack *ack)
-{
-    struct chp_resource_row *row = &resource->row;
-    ack->unverified = false;
-    if (row->level == CHP_LEVEL_NONE ||
-        (ack->state != CHP_STATE_DONE && ack->state != CHP_STATE_FAILED)) {
-        return;
-    }
-    if (row->executed_origin != NULL &&
-        chp_arbitration_compare(operation->stamp, operation->dot.origin, &operation->id,
-                                row->executed, row->executed_origin, &row->executed_id) < 0) {
-        ack->unverified = true;
-        return;
-    }
-    row->executed = operation->stamp;
-    row->executed_origin = engine__intern(engine, operation->dot.origin);
-    row->executed_id = operation->id;
 }
 
 static void journal(struct chp_engine *engine, const struct chp_operation *operation,
@@ -110,7 +101,9 @@ static void journal(struct chp_engine *engine, const struct chp_operation *opera
     chp_buf_add_byte(&data, '}');
     journal__add(engine,
                  &(struct journal_entry){.kind = ack->state == CHP_STATE_DONE ? "operation.executed"
-                                                                              : "operation.failed",
+                                                 : ack->state == CHP_STATE_SUPERSEDED
+                                                     ? "operation.superseded"
+                                                     : "operation.failed",
                                          .resource = operation->resource,
                                          .operation = &operation->id,
                                          .data = journal__take(&data, effects)},
@@ -125,25 +118,42 @@ void engine__conclude(struct chp_engine *engine, const struct chp_operation *ope
     journal(engine, operation, ack, now, effects);
 }
 
+/* Whether what is in doubt may simply run again (design 4.5): its type is declared idempotent. */
+static bool may_repeat(const struct resource *resource, const struct pending *pending)
+{
+    return resource->replica != NULL && !pending->undo &&
+           chp_matrix_idempotent(chp_replica_matrix(resource->replica), pending->operation->type);
+}
+
 static void finish(struct chp_engine *engine, struct resource *resource, struct pending *pending,
                    struct chp_ack *ack, const struct chp_now *now, struct chp_effects *effects)
 {
     const struct chp_operation *operation = pending->operation;
-    if (ack->state == CHP_STATE_DONE || ack->state == CHP_STATE_FAILED) {
-        engine__note_order(engine, resource, operation, ack);
-        resource__write(resource, effects);
-    }
-    engine__conclude(engine, operation, ack, now, effects);
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_FORGET_RUN);
     after->forget_run.operation = operation->id;
     after->forget_run.run = ack->run;
     after->forget_run.driver = chp_arena_strdup(&effects->batch.arena, operation->driver);
-    if (ack->state == CHP_STATE_IN_DOUBT) {
-        pending->state =
-            CHP_STATE_IN_DOUBT; /* holds the resource until it is resolved: never guessed */
-        return;
+    if (ack->state == CHP_STATE_IN_DOUBT && may_repeat(resource, pending)) {
+        ack->state = CHP_STATE_DELIVERED;
+        ack->reason = "whether it ran is not known: it runs again, since its type is idempotent";
+    } else {
+        converge__ended(resource, operation, now, ack);
     }
-    resource__remove_pending(resource, pending);
+    bool ended = chp_state_final(ack->state);
+    if (ack->state == CHP_STATE_DELIVERED) { /* it is to run again */
+        engine__answer(engine, operation, ack, now, effects);
+    } else {
+        engine__conclude(engine, operation, ack, now, effects);
+    }
+    pending->state = ack->state;
+    pending->undo = false;
+    if (ack->state == CHP_STATE_IN_DOUBT) {
+        return; /* holds the resource until it is resolved: never guessed */
+    }
+    resource->running = NULL;
+    if (ended) {
+        resource__remove_pending(resource, pending);
+    }
     run__next(engine, resource, now, effects);
 }
 

@@ -4,6 +4,18 @@
 
 #include <string.h>
 
+/* An operation was loaded that has not ended here. */
+static void take_up(struct chp_engine *engine, struct resource *resource, const struct chp_uuid *id,
+                    uint64_t incarnation, const struct chp_now *now, struct chp_effects *effects)
+{
+    struct pending *pending = resource__find_pending(resource, id);
+    if (pending != NULL && incarnation != engine->incarnation &&
+        pending->state != CHP_STATE_IN_DOUBT) {
+        run__doubt(engine, resource, pending, now, effects);
+    }
+}
+
+/* Level none. */
 static void take_pending(struct chp_engine *engine, struct resource *resource,
                          const struct chp_load *load, const struct chp_now *now,
                          struct chp_effects *effects)
@@ -13,11 +25,59 @@ static void take_pending(struct chp_engine *engine, struct resource *resource,
         const struct chp_pending_row *row = &load->resource_result.pending[i];
         if (resource__find_pending(resource, &row->operation->id) == NULL) {
             resource__add_pending(engine, resource, row->item, row->state, row->run);
-            run__loaded(engine, resource, row, now, effects);
+            take_up(engine, resource, &row->operation->id, row->incarnation, now, effects);
         }
     }
     resource->pending_stored +=
         load->resource_result.pending_total - load->resource_result.pending_count;
+}
+
+static void restore_entry(struct resource *resource, struct chp_entry *entry,
+                          const struct chp_history_row *row, const struct chp_now *now)
+{
+    entry->state = row->state;
+    entry->run = row->run;
+    entry->effect = row->effect;
+    entry->undoing = row->undoing;
+    entry->done_elsewhere = row->done_elsewhere;
+    entry->held_back = row->state == CHP_STATE_FAILED || row->state == CHP_STATE_REFUSED;
+    if (entry->held_back) {
+        resource->has_failed = true;
+        outcome__retry_later(entry, now);
+    }
+    if (row->effect > resource->effect_last) {
+        resource->effect_last = row->effect;
+    }
+}
+
+/* Level eventual: everything that is held, and what became of it here. */
+static void take_history(struct chp_engine *engine, struct resource *resource,
+                         const struct chp_load *load, const struct chp_now *now,
+                         struct chp_effects *effects)
+{
+    for (size_t i = 0; i < load->resource_result.history_count; i++) {
+        const struct chp_history_row *row = &load->resource_result.history[i];
+        if (resource__take(engine, resource, row->operation, row->executes, NULL) != 0) {
+            continue; /* it was taken before: what it can't be with came since */
+        }
+        struct chp_entry *entry = chp_replica_find(resource->replica, &row->operation->id);
+        if (!row->executes) {
+            continue;
+        }
+        restore_entry(resource, entry, row, now);
+        if (!chp_state_final(row->state)) {
+            resource__add_pending(engine, resource, row->item, row->state, row->run);
+            take_up(engine, resource, &row->operation->id, row->incarnation, now, effects);
+        }
+        if (entry->waits) {
+            causes__want_all(engine, resource, row->operation, now, effects);
+        }
+    }
+    struct pending *undoing = resource__undoing(resource);
+    if (undoing != NULL) {
+        undoing->undo = true;
+    }
+    converge__changed(resource);
 }
 
 static void on_resource(struct chp_engine *engine, const struct chp_event *event,
@@ -36,7 +96,11 @@ static void on_resource(struct chp_engine *engine, const struct chp_event *event
     resource->state = RESOURCE_READY;
     if (load->found) {
         resource__set_row(engine, resource, &load->resource_result.row);
-        take_pending(engine, resource, load, &event->now, effects);
+        if (resource->replica == NULL) {
+            take_pending(engine, resource, load, &event->now, effects);
+        } else {
+            take_history(engine, resource, load, &event->now, effects);
+        }
         run__next(engine, resource, &event->now, effects);
     }
     struct chp_list waiting;
@@ -80,7 +144,9 @@ void engine__on_loaded(struct chp_engine *engine, const struct chp_event *event,
         engine__on_busy(engine, event->loaded, effects);
         break;
     case CHP_LOAD_OPERATION:
-        if (event->loaded->token == AGAIN_TOKEN) {
+        if (event->loaded->token == RUN_TOKEN) {
+            run__item_loaded(engine, event->loaded, &event->now, effects);
+        } else if (event->loaded->token == AGAIN_TOKEN) {
             engine__on_looked_up(engine, event->loaded, &event->now, effects);
         } else {
             tracked__loaded(engine, event->loaded, &event->now, effects);

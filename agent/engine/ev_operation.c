@@ -148,17 +148,21 @@ static void begin(struct chp_engine *engine, struct resource *resource,
     if (ended) {
         ack = told; /* its origin knows how it ended in an earlier life of this database */
         ack.incarnation = engine->incarnation;
-        engine__note_order(engine, resource, operation, &ack);
+        converge__ended(resource, operation, now, &ack);
+        converge__changed(resource);
     } else if (life__doubtful(engine, arrival->event, operation, arrival->past)) {
         ack = life__doubt(engine, operation, 0, now);
+        converge__begin(resource, operation, &ack);
         engine__conclude(engine, operation, &ack, now, effects);
     }
     if (ack.state != CHP_STATE_IN_DOUBT) { /* that one is written by its answer */
         struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
         write->execution.ack = ack;
         write->execution.updated_ms = now->wall_ms;
+        converge__fill(engine, &write->execution);
     }
     if (!ended) {
+        converge__begin(resource, operation, &ack);
         resource__add_pending(engine, resource, arrival->bytes, ack.state, ack.run);
     }
 }
@@ -178,6 +182,12 @@ static void restore_key(struct chp_engine *engine, const struct chp_operation *o
     }
 }
 
+static bool executes(const struct chp_engine *engine, const struct chp_operation *operation)
+{
+    return strcmp(operation->dot.origin, engine->config.site) != 0 ||
+           engine__contains(operation->members, operation->member_count, engine->config.site);
+}
+
 /* An operation of this site that its database had lost: its members are given it again, and answer
  * again what they know. */
 static void begin_own(struct chp_engine *engine, struct resource *resource,
@@ -193,7 +203,7 @@ static void begin_own(struct chp_engine *engine, struct resource *resource,
         strcmp(told.site, arrival->event->item.from) == 0) {
         tracked__answer(engine, tracked, &told, now, effects);
     }
-    if (engine__contains(operation->members, operation->member_count, engine->config.site)) {
+    if (executes(engine, operation)) {
         begin(engine, resource, arrival, effects);
     }
 }
@@ -272,12 +282,13 @@ static void end_doubt(struct chp_engine *engine, const struct arrival *arrival,
     told.incarnation = engine->incarnation;
     told.run = told.run < pending->run ? pending->run : told.run;
     engine->resolved++;
-    engine__note_order(engine, resource, operation, &told);
+    converge__ended(resource, operation, &arrival->event->now, &told);
+    converge__changed(resource);
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
     write->execution.ack = told;
     write->execution.updated_ms = arrival->event->now.wall_ms;
+    converge__fill(engine, &write->execution);
     resource__remove_pending(resource, pending);
-    resource__write(resource, effects);
     run__next(engine, resource, &arrival->event->now, effects);
 }
 
@@ -301,6 +312,36 @@ static void check_again(struct chp_engine *engine, const struct arrival *arrival
         if (tracked != NULL) {
             tracked__answer(engine, tracked, &told, &event->now, effects);
         }
+    }
+    stream__settle(engine, event, effects);
+}
+
+/* It is the next of its origin: into the set. */
+static void hold(struct chp_engine *engine, struct resource *resource,
+                 const struct arrival *arrival, struct chp_effects *effects)
+{
+    const struct chp_event *event = arrival->event;
+    const struct chp_operation *operation = arrival->operation;
+    struct chp_error error = {0};
+    bool replicated = resource->replica != NULL;
+    bool sequential = chp_vector_includes(&operation->context, &resource->row.vector);
+    if (resource__take(engine, resource, operation, executes(engine, operation), &error) != 0) {
+        refuse(engine, arrival, chp_arena_strdup(&effects->batch.arena, error.text), effects);
+        return;
+    }
+    merge(engine, resource, event, operation, effects);
+    resource__hold(engine, resource, operation);
+    bool reload = replicated != (resource->row.level != CHP_LEVEL_NONE);
+    converge__added(resource, operation, sequential);
+    resource__advance(resource);
+    store(engine, resource, arrival, effects);
+    causes__want_all(engine, resource, operation, &event->now, effects);
+    resource__write(resource, effects);
+    report__held(engine, resource, effects);
+    if (reload) {
+        resource__reload(engine, resource, effects);
+    } else {
+        run__next(engine, resource, &event->now, effects);
     }
     stream__settle(engine, event, effects);
 }
@@ -351,14 +392,7 @@ static void take(struct chp_engine *engine, const struct arrival *arrival,
         stream__settle(engine, event, effects);
         return;
     }
-    merge(engine, resource, event, operation, effects);
-    resource__hold(engine, resource, operation);
-    store(engine, resource, arrival, effects);
-    causes__want_all(engine, resource, operation, &event->now, effects);
-    resource__write(resource, effects);
-    report__held(engine, resource, effects);
-    run__next(engine, resource, &event->now, effects);
-    stream__settle(engine, event, effects);
+    hold(engine, resource, arrival, effects);
 }
 
 /* The operation of an item of either kind. */

@@ -154,6 +154,7 @@ void engine__on_tick(struct chp_engine *engine, const struct chp_event *event,
     for (const void *at = NULL; (value = chp_map_next(engine->resources, &at, NULL)) != NULL;) {
         run__tell(engine, value, &event->now, effects);
         causes__tick(engine, value, &event->now, effects);
+        outcome__tick(engine, value, &event->now, effects);
     }
     engine__scan_busy(engine, effects);
     forget__tick(engine, &event->now, effects);

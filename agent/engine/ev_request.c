@@ -180,8 +180,11 @@ static int fit_new(struct chp_engine *engine, const struct chp_request *request,
 }
 
 /* Design 4.2: max(trusted clock, 1 + highest stamp in its own context). */
-static struct chp_stamp next_stamp(uint64_t trusted_ms, struct chp_stamp highest)
+struct chp_stamp engine__next_stamp(const struct chp_engine *engine,
+                                    const struct resource *resource, const struct chp_now *now)
 {
+    uint64_t trusted_ms = engine__trusted_wall_ms(engine, now);
+    struct chp_stamp highest = resource->row.highest;
     if (trusted_ms > highest.ms) {
         return (struct chp_stamp){.ms = trusted_ms};
     }
@@ -220,28 +223,18 @@ void engine__deliver(struct chp_engine *engine, struct tracked *tracked,
     }
 }
 
-static void record(struct chp_engine *engine, const struct chp_event *event,
-                   const struct chp_operation *operation, struct chp_bytes item,
-                   struct chp_effects *effects)
+static void record(struct chp_engine *engine, const struct chp_operation *operation,
+                   struct chp_bytes item, const struct chp_listener *listener,
+                   const struct chp_now *now, struct chp_effects *effects)
 {
-    const struct chp_request *request = event->request.request;
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_OPERATION);
     write->operation.operation = operation;
     write->operation.item = item;
-    write->operation.reply_to = request->reply_to;
-    write->operation.correlation_id = request->correlation_id;
-    write->operation.received_ms = event->now.wall_ms;
-    bool clock_suspect = engine__leads(engine, operation->stamp, &event->now);
+    write->operation.reply_to = listener == NULL ? NULL : listener->reply_to;
+    write->operation.correlation_id = listener == NULL ? NULL : listener->correlation_id;
+    write->operation.received_ms = now->wall_ms;
+    bool clock_suspect = engine__leads(engine, operation->stamp, now);
     write->operation.clock_suspect = clock_suspect;
-    /* Also when the door made the key: a request whose commit is unknown is offered again under it.
-     */
-    write = chp_batch_write(&effects->batch, CHP_WRITE_KEY);
-    write->key.principal = request->principal;
-    write->key.key = request->key;
-    write->key.hash = chp_request_hash(request);
-    write->key.operation = operation->id;
-    write->key.at_ms = engine__trusted_wall_ms(engine, &event->now);
-    keys__add(engine, request->principal, request->key, &write->key.hash, &operation->id);
     struct chp_buf data = {0};
     chp_buf_add_text(&data, "{\"type\":");
     journal__add_string(&data, operation->type);
@@ -257,68 +250,124 @@ static void record(struct chp_engine *engine, const struct chp_event *event,
                                          .resource = operation->resource,
                                          .operation = &operation->id,
                                          .data = journal__take(&data, effects)},
-                 &event->now, effects);
+                 now, effects);
 }
 
-static const char *warning_of(const struct chp_operation *operation, const char *noted,
-                              struct chp_arena *arena)
+/* Also when the door made the key: a request whose commit is unknown is offered again under it. */
+static void record_key(struct chp_engine *engine, const struct chp_event *event,
+                       const struct chp_operation *operation, struct chp_effects *effects)
 {
-    static const char stored[] = "the resolution matrix is stored but does not decide yet: "
-                                 "operations run in arbitration order";
-    if (operation->config == NULL) {
-        return noted;
+    const struct chp_request *request = event->request.request;
+    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_KEY);
+    write->key.principal = request->principal;
+    write->key.key = request->key;
+    write->key.hash = chp_request_hash(request);
+    write->key.operation = operation->id;
+    write->key.at_ms = engine__trusted_wall_ms(engine, &event->now);
+    keys__add(engine, request->principal, request->key, &write->key.hash, &operation->id);
+}
+
+int engine__encode(const struct chp_operation *operation, struct chp_effects *effects,
+                   struct chp_bytes *item, struct chp_error *error)
+{
+    struct chp_buf bytes = {0};
+    struct chp_item whole = {.kind = CHP_ITEM_OPERATION, .operation = *operation};
+    int code = chp_item_encode(&whole, &bytes, error);
+    if (code == 0) {
+        *item = chp_arena_bytes(&effects->batch.arena, chp_buf_bytes(&bytes));
     }
-    return noted == NULL ? stored : chp_arena_printf(arena, "%s; %s", stored, noted);
+    chp_buf_deinit(&bytes);
+    return code;
+}
+
+void engine__enter(struct chp_engine *engine, struct resource *resource,
+                   const struct chp_operation *operation, struct chp_bytes item,
+                   const struct chp_listener *listener, const struct chp_now *now,
+                   struct chp_effects *effects)
+{
+    bool executes =
+        engine__contains(operation->members, operation->member_count, engine->config.site);
+    if (operation->creates) {
+        resource__create(engine, resource, operation);
+    }
+    bool sequential = chp_vector_includes(&operation->context, &resource->row.vector);
+    resource__hold(engine, resource, operation);
+    int code = resource__take(engine, resource, operation, executes, NULL);
+    CHP_ASSERT(code == 0); /* its stamp is above all that it has seen */
+    converge__added(resource, operation, sequential);
+    record(engine, operation, item, listener, now, effects);
+    struct tracked *tracked =
+        tracked__add(engine, operation, listener, listener == NULL ? 0 : 1, now);
+    engine__deliver(engine, tracked, operation, item, effects);
+    engine->arrived_us = now->mono_us;
+    report__arrived(engine);
+    resource__write(resource, effects);
+    if (executes) {
+        resource__add_pending(engine, resource, item, CHP_STATE_ACCEPTED, 0);
+        run__next(engine, resource, now, effects);
+    }
 }
 
 static void accept(struct chp_engine *engine, const struct chp_event *event,
                    struct resource *resource, struct chp_operation *operation,
                    struct chp_effects *effects)
 {
-    struct chp_arena *arena = &effects->batch.arena;
     struct chp_error error = {0};
-    struct chp_buf bytes = {0};
-    struct chp_item item = {.kind = CHP_ITEM_OPERATION, .operation = *operation};
-    int code = chp_item_encode(&item, &bytes, &error);
+    struct chp_bytes item;
+    int code = engine__encode(operation, effects, &item, &error);
     if (code != 0) {
-        chp_buf_deinit(&bytes);
         engine__refuse(event, code, error.text, effects);
         return;
     }
-    struct chp_bytes encoded = chp_arena_bytes(arena, chp_buf_bytes(&bytes));
-    chp_buf_deinit(&bytes);
-    if (operation->creates) {
-        resource__create(engine, resource, operation);
-    } else if (operation->config != NULL) {
-        resource->row.config = chp_arena_strdup(&resource->arena, operation->config);
-        resource->row.config_version++;
-    }
-    resource__hold(engine, resource, operation);
-    record(engine, event, operation, encoded, effects);
-    struct chp_listener listener = reply__listener(event->request.request);
-    struct tracked *tracked =
-        tracked__add(engine, operation, &listener, listener.reply_to == NULL ? 0 : 1, &event->now);
-    engine__deliver(engine, tracked, operation, encoded, effects);
-    engine->arrived_us = event->now.mono_us;
-    report__arrived(engine);
-    resource__write(resource, effects);
-
     struct chp_reply reply = {
         .id = operation->id,
         .resource = operation->resource,
         .scope = operation->scope,
         .members = operation->members,
         .member_count = operation->member_count,
-        .warning = warning_of(operation, event->request.request->warning, arena),
+        .warning = event->request.request->warning,
     };
+    struct chp_listener listener = reply__listener(event->request.request);
+    record_key(engine, event, operation, effects);
     reply__accepted(engine, event->request.request, &reply, &event->now, effects);
     struct chp_after *after = chp_effects_after(effects, CHP_AFTER_REPLY);
     after->reply.ticket = event->request.ticket;
     after->reply.reply = reply;
-    if (engine__contains(operation->members, operation->member_count, engine->config.site)) {
-        resource__add_pending(engine, resource, encoded, CHP_STATE_ACCEPTED, 0);
-        run__next(engine, resource, &event->now, effects);
+    engine__enter(engine, resource, operation, item, listener.reply_to == NULL ? NULL : &listener,
+                  &event->now, effects);
+}
+
+/* What it has seen, and what it displaces (design section 6, rule 1). */
+static int look_back(struct chp_engine *engine, struct resource *resource,
+                     struct chp_operation *operation, struct chp_effects *effects,
+                     struct chp_error *error)
+{
+    struct chp_arena *arena = &effects->batch.arena;
+    const struct chp_range *displaces = NULL;
+    (void)engine;
+    if (resource->replica == NULL) {
+        for (size_t i = 0; i < resource->row.vector.count; i++) {
+            const struct chp_dot *dot = &resource->row.vector.entries[i];
+            chp_vector_set(&operation->context, arena, dot->origin, dot->incarnation, dot->n);
+        }
+        return 0;
     }
+    chp_replica_context(resource->replica, &resource->row.vector, arena, &operation->context);
+    if (operation->config != NULL) {
+        int code = chp_replica_check_config(resource->replica, operation->config, error);
+        if (code != 0) {
+            return code;
+        }
+    }
+    int code = chp_replica_displaces(resource->replica, operation->type, operation->config, arena,
+                                     &displaces, &operation->displaces_count, error);
+    operation->displaces =
+        chp_arena_calloc(arena, operation->displaces_count, sizeof *operation->displaces);
+    for (size_t i = 0; code == 0 && i < operation->displaces_count; i++) {
+        operation->displaces[i] = displaces[i];
+        operation->displaces[i].origin = chp_arena_strdup(arena, displaces[i].origin);
+    }
+    return code;
 }
 
 static void admit(struct chp_engine *engine, const struct chp_event *event,
@@ -340,6 +389,7 @@ static void admit(struct chp_engine *engine, const struct chp_event *event,
     operation->type = request->type;
     operation->driver = request->driver;
     operation->payload = request->payload;
+    operation->undo = request->undo;
     operation->summary = chp_payload_summary(request->driver, request->payload, arena);
     operation->files = request->files;
     operation->file_count = request->file_count;
@@ -354,11 +404,11 @@ static void admit(struct chp_engine *engine, const struct chp_event *event,
         .incarnation = engine->incarnation,
         .n = chp_vector_get(&resource->row.vector, engine->config.site, engine->incarnation) + 1,
     };
-    operation->stamp =
-        next_stamp(engine__trusted_wall_ms(engine, &event->now), resource->row.highest);
-    for (size_t i = 0; i < resource->row.vector.count; i++) {
-        const struct chp_dot *dot = &resource->row.vector.entries[i];
-        chp_vector_set(&operation->context, arena, dot->origin, dot->incarnation, dot->n);
+    operation->stamp = engine__next_stamp(engine, resource, &event->now);
+    code = look_back(engine, resource, operation, effects, &error);
+    if (code != 0) {
+        engine__refuse(event, code, error.text, effects);
+        return;
     }
     accept(engine, event, resource, operation, effects);
 }

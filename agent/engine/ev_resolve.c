@@ -93,12 +93,13 @@ static void apply(struct chp_engine *engine, const struct chp_event *event,
     engine->resolved++;
     journal(engine, event, &ack, effects);
     if (event->resolve.resolution == CHP_RESOLVE_RERUN) {
+        converge__begin(resource, operation, &ack);
         engine__answer(engine, operation, &ack, &event->now, effects);
     } else {
-        /* In its place, if it ran: what follows it waited, or was not known to be after it. */
+        /* If it ran, then before what waited for it. */
         struct chp_ack in_place = ack;
-        engine__note_order(engine, resource, operation, &in_place);
-        resource__write(resource, effects);
+        converge__ended(resource, operation, &event->now, &in_place);
+        converge__changed(resource);
         engine__conclude(engine, operation, &ack, &event->now, effects);
     }
     if (pending == NULL) {
@@ -152,7 +153,6 @@ void engine__resolve(struct chp_engine *engine, const struct chp_event *event,
     } else if (resource->refilling || event->resolve.as_of != engine->resolved) {
         engine__on_resolve(engine, event, effects);
     } else {
-        CHP_ASSERT(resource->pending_stored > 0);
         apply(engine, event, resource, NULL, operation, known->run, effects);
     }
 }

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "sequence/replica.h"
 #include "wire/wire.h"
 
 enum {
@@ -23,6 +24,8 @@ enum {
     VERSION_WITH_PAST = 2, /* of wire: items past, none, report, reported, reincarnate */
     REDOT_TOKEN = 2,       /* of CHP_LOAD_RANGE: operations that get other dots */
     GIVE_TOKEN = 1, /* of CHP_LOAD_RANGE: somebody asked for it, and is told what is not there */
+    RUN_TOKEN = 3,  /* of CHP_LOAD_OPERATION: it is to run */
+    ENTRIES_MAX = 256 * 1024, /* of all replicas in memory: some 300 bytes each */
 };
 
 /* Numbers of a stream that have been committed beyond the mark: messages settle in any order. */
@@ -135,6 +138,7 @@ struct pending {
     bool fetched;
     uint64_t started_us; /* running here since */
     bool running_told;   /* its origin knows that it runs */
+    bool undo;           /* its undo is to run, or runs */
 };
 
 /* Dots that operations held here depend on and that are not held (causes.c). */
@@ -150,6 +154,23 @@ struct missing {
     uint64_t none_last; /* nobody of those has anything up to there */
 };
 
+/* What is to run here, one after the other (converge.c). */
+struct course {
+    struct chp_arena arena; /* of the plan */
+    struct chp_plan plan;
+    size_t undo_at; /* the next ones */
+    size_t run_at;
+    struct chp_uuid single; /* the one of a plan that is just to run it */
+    bool valid;
+    bool scan; /* states of entries that have ended may have changed, too */
+};
+
+/* The next of a course. */
+struct step {
+    struct chp_entry *entry;
+    bool undo;
+};
+
 enum resource_state { RESOURCE_LOADING, RESOURCE_READY };
 
 struct resource {
@@ -158,12 +179,17 @@ struct resource {
     struct chp_arena arena; /* of what row points to */
     bool exists;
     struct chp_resource_row row;
-    struct chp_list pending; /* by arbitration order (level none: by arrival) */
+    struct chp_list pending; /* by arrival; with a replica: those that are in memory, or run */
     size_t pending_count;
-    size_t pending_stored; /* further ones that are only in the store */
+    size_t pending_stored; /* level none: further ones that are only in the store */
     bool refilling;
-    struct pending *running;  /* it, or what is in doubt, holds the resource */
-    struct chp_list deferred; /* struct deferred: events that wait for the load */
+    struct pending *running;     /* it, or what is in doubt, holds the resource */
+    struct chp_replica *replica; /* level eventual */
+    struct course course;        /* with a replica */
+    uint64_t effect_last;        /* the highest of its entries */
+    bool item_loading;           /* what runs next is read from the store */
+    bool has_failed;             /* an entry has been held back */
+    struct chp_list deferred;    /* struct deferred: events that wait for the load */
     struct missing *missing;
     size_t missing_count;
     size_t write_index; /* where in the open batch its row is written, perhaps */
@@ -195,6 +221,7 @@ struct tracked {
     uint64_t incarnation; /* of its dot, as is n */
     uint64_t n;
     const char *resource;
+    enum chp_level level;
     struct member_progress *members;
     size_t member_count;
     uint64_t entered_us; /* by the monotonic clock here, modulo 2^64 */
@@ -247,6 +274,9 @@ struct chp_engine {
     struct chp_map *keys;
     struct chp_list keys_order;
     struct chp_map *names; /* interned origins */
+    struct chp_matrices *matrices;
+    size_t entry_count;    /* of all replicas */
+    struct chp_list voids; /* struct voiding: operations that failed everywhere */
     /* Resources with work that are only in the store: scanned page by page while there is room. */
     bool busy_left;
     bool busy_loading;
@@ -274,7 +304,7 @@ bool engine__contains(const char *const *sites, size_t count, const char *site);
 void engine__free_deferred(struct deferred *deferred);
 
 /* resource.c */
-struct resource *resource__get(struct chp_engine *engine, const char *id);
+struct resource *resource__get(const struct chp_engine *engine, const char *id);
 /* Puts event behind the load of id, which is asked for unless it is under way. */
 void resource__defer(struct chp_engine *engine, const char *id, const struct chp_event *event,
                      struct chp_effects *effects);
@@ -291,14 +321,26 @@ void resource__create(struct chp_engine *engine, struct resource *resource,
                       const struct chp_operation *operation);
 /* A write of the row as it is now. */
 void resource__write(struct resource *resource, struct chp_effects *effects);
-/* Takes an operation into the list, copying item; drops the tail of the list to the store when it
- * is full. */
+/* Takes an operation into the list, copying item; when the list is full, it stays in the store
+ * only. */
 void resource__add_pending(struct chp_engine *engine, struct resource *resource,
                            struct chp_bytes item, enum chp_state state, uint32_t run);
-/* The operation has another dot: what is in memory of it follows. */
-void resource__replace_pending(struct resource *resource, const struct chp_operation *operation,
-                               struct chp_bytes item);
+/* The same, whatever room there is. */
+void resource__keep_pending(struct resource *resource, struct chp_bytes item, enum chp_state state,
+                            uint32_t run);
+/* Operations have other dots, or the level is another one: all that is known is read again. */
+void resource__reload(struct chp_engine *engine, struct resource *resource,
+                      struct chp_effects *effects);
+/* Takes an operation that is held into the replica, to be executed here or not; nothing at level
+ * none. CHP_EINVAL: it is not a possible operation. */
+int resource__take(struct chp_engine *engine, struct resource *resource,
+                   const struct chp_operation *operation, bool executes,
+                   struct chp_error *error) CHP_MUST_CHECK;
+/* The vector of what is held has moved on otherwise: what waited may run. */
+void resource__advance(struct resource *resource);
 struct pending *resource__find_pending(struct resource *resource, const struct chp_uuid *id);
+/* What was loaded while its undo ran, or NULL. */
+struct pending *resource__undoing(struct resource *resource);
 void resource__remove_pending(struct resource *resource, struct pending *pending);
 bool resource__busy(const struct resource *resource);
 /* Advances the row for an operation that is now held here. */
@@ -366,15 +408,63 @@ bool life__doubtful(const struct chp_engine *engine, const struct chp_event *eve
 struct chp_ack life__doubt(const struct chp_engine *engine, const struct chp_operation *operation,
                            uint32_t run, const struct chp_now *now);
 
+/* converge.c: from what is held to what runs (design section 6, the plan). */
+/* An operation is in the replica now. sequential: it has seen all that was held before. */
+void converge__added(struct resource *resource, const struct chp_operation *operation,
+                     bool sequential);
+/* Something else has changed that the plan depends on. */
+void converge__changed(struct resource *resource);
+/* What is to run next; false: nothing. Brings states and the row up to date with the plan. */
+bool converge__next(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+                    struct chp_effects *effects, struct step *step);
+/* The next has run, and had its effect. */
+void converge__stepped(struct resource *resource);
+/* The row as the replica is now; written when it has changed. */
+void converge__show(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+                    struct chp_effects *effects);
+void converge__free(struct resource *resource);
+/* Notes with what state an operation begins here. */
+void converge__begin(struct resource *resource, const struct chp_operation *operation,
+                     const struct chp_ack *ack);
+/* Notes how a run has ended: effect, held back, whether it ran out of order. */
+void converge__ended(struct resource *resource, const struct chp_operation *operation,
+                     const struct chp_now *now, struct chp_ack *ack);
+/* The entry of an operation here, or NULL. */
+struct chp_entry *converge__entry(const struct chp_engine *engine, const char *resource,
+                                  const struct chp_uuid *operation);
+/* Of an execution here that is written: what the replica knows of it. */
+void converge__fill(const struct chp_engine *engine, struct chp_execution_row *row);
+
+/* outcome.c: operations that failed (design section 6): everywhere, or only here. */
+/* All members have failed: it is voided, when this step is over. */
+void outcome__failed_everywhere(struct chp_engine *engine, const char *resource,
+                                const struct chp_uuid *operation);
+/* It succeeded at site: this site, where it failed, tries again. */
+void outcome__done_elsewhere(struct chp_engine *engine, const char *resource,
+                             const struct chp_uuid *operation, const struct chp_now *now,
+                             struct chp_effects *effects);
+/* A void operation is held now with all its causes: its target's executions are voided. */
+void outcome__voided(struct resource *resource, const struct chp_entry *entry,
+                     struct chp_effects *effects);
+void outcome__issue_voids(struct chp_engine *engine, const struct chp_now *now,
+                          struct chp_effects *effects);
+/* Sets when an entry that failed is tried again, if that is to be: after ever longer. */
+void outcome__retry_later(struct chp_entry *entry, const struct chp_now *now);
+void outcome__tick(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+                   struct chp_effects *effects);
+void outcome__deinit(struct chp_engine *engine);
+
 /* run.c: starts the next operation of the resource if one may run. */
 void run__next(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
                struct chp_effects *effects);
 
-/* An operation was loaded that has not ended here: what an earlier life of the database left is in
- * doubt; what lacks causes asks for them. */
-void run__loaded(struct chp_engine *engine, struct resource *resource,
-                 const struct chp_pending_row *row, const struct chp_now *now,
-                 struct chp_effects *effects);
+/* What an earlier life of the database has left is in doubt: it may have ended in the time that was
+ * lost. */
+void run__doubt(struct chp_engine *engine, struct resource *resource, struct pending *pending,
+                const struct chp_now *now, struct chp_effects *effects);
+/* The operation that runs next has been read. */
+void run__item_loaded(struct chp_engine *engine, const struct chp_load *load,
+                      const struct chp_now *now, struct chp_effects *effects);
 
 /* Tells the origin of a run that takes long that it has started. */
 void run__tell(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
@@ -531,10 +621,18 @@ void engine__refuse(const struct chp_event *event, int code, const char *text,
 void engine__deliver(struct chp_engine *engine, struct tracked *tracked,
                      const struct chp_operation *operation, struct chp_bytes item,
                      struct chp_effects *effects);
-/* Whether the operation ran after one that follows it in the sequence: noted in ack; moves the
- * row's last executed on. Only what ran counts. */
-void engine__note_order(struct chp_engine *engine, struct resource *resource,
-                        const struct chp_operation *operation, struct chp_ack *ack);
+/* An operation of this site enters: it is stored, given to its members, and begins here. listeners:
+ * who asked, or none. */
+void engine__enter(struct chp_engine *engine, struct resource *resource,
+                   const struct chp_operation *operation, struct chp_bytes item,
+                   const struct chp_listener *listener, const struct chp_now *now,
+                   struct chp_effects *effects);
+/* The stamp of an operation that enters now (design 4.2). */
+struct chp_stamp engine__next_stamp(const struct chp_engine *engine,
+                                    const struct resource *resource, const struct chp_now *now);
+/* The operation's item, in the batch's arena. */
+int engine__encode(const struct chp_operation *operation, struct chp_effects *effects,
+                   struct chp_bytes *item, struct chp_error *error) CHP_MUST_CHECK;
 /* An ack into the stream to origin, which must be a known peer. */
 void engine__send_ack(struct chp_engine *engine, const char *origin, const struct chp_ack *ack,
                       struct chp_effects *effects);

@@ -48,6 +48,7 @@ static void write_redot(const struct chp_operation *operation, struct chp_bytes 
     write->redot.operation = operation->id;
     write->redot.incarnation = operation->dot.incarnation;
     write->redot.n = operation->dot.n;
+    write->redot.stamp = operation->stamp;
     write->redot.item = item;
 }
 
@@ -72,11 +73,11 @@ void redot__follow(struct chp_engine *engine, struct resource *resource,
     if (dot->incarnation > known->incarnation) {
         write_redot(operation, item, effects);
         give_up(engine, resource, known);
-        resource__replace_pending(resource, operation, item);
     }
     resource__hold(engine, resource, operation);
     resource__write(resource, effects);
     report__held(engine, resource, effects);
+    resource__reload(engine, resource, effects);
 }
 
 void engine__on_reincarnate(struct chp_engine *engine, const struct chp_event *event,
@@ -107,9 +108,25 @@ void engine__on_reincarnate(struct chp_engine *engine, const struct chp_event *e
     load->token = REDOT_TOKEN;
 }
 
+/* As if it were made now, since of a chain each operation has seen those before: its context is
+ * what is held but for itself, its stamp is above all. What it displaces stays. */
+static void see_all(struct chp_engine *engine, struct resource *resource,
+                    const struct chp_dot *before, const struct chp_now *now,
+                    struct chp_effects *effects, struct chp_operation *operation)
+{
+    struct chp_arena *arena = &effects->batch.arena;
+    chp_replica_context(resource->replica, &resource->row.vector, arena, &operation->context);
+    if (chp_vector_get(&operation->context, before->origin, before->incarnation) >= before->n) {
+        chp_vector_set(&operation->context, arena, before->origin, before->incarnation,
+                       before->n - 1);
+    }
+    operation->stamp = engine__next_stamp(engine, resource, now);
+}
+
 /* One operation of an earlier life gets the next dot of this one. */
 static void move(struct chp_engine *engine, struct resource *resource,
-                 const struct chp_item_row *row, struct chp_effects *effects)
+                 const struct chp_item_row *row, const struct chp_now *now,
+                 struct chp_effects *effects)
 {
     struct chp_arena *arena = &effects->batch.arena;
     struct chp_item *item = chp_arena_alloc(arena, sizeof *item);
@@ -122,13 +139,15 @@ static void move(struct chp_engine *engine, struct resource *resource,
     operation->dot.incarnation = engine->incarnation;
     operation->dot.n =
         chp_vector_get(&resource->row.vector, engine->config.site, engine->incarnation) + 1;
+    if (resource->replica != NULL) {
+        see_all(engine, resource, &before, now, effects, operation);
+    }
     CHP_ASSERT(chp_item_encode(item, &bytes, NULL) == 0);
     struct chp_bytes encoded = chp_arena_bytes(arena, chp_buf_bytes(&bytes));
     chp_buf_deinit(&bytes);
     write_redot(operation, encoded, effects);
     give_up(engine, resource, &before);
     resource__hold(engine, resource, operation);
-    resource__replace_pending(resource, operation, encoded);
     for (size_t i = 0; i < operation->member_count; i++) {
         struct peer *peer = engine__peer(engine, operation->members[i]);
         if (peer != NULL) {
@@ -156,9 +175,10 @@ void redot__loaded(struct chp_engine *engine, const struct chp_load *load,
             return;
         }
         for (size_t i = 0; i < load->items.count; i++) {
-            move(engine, resource, &load->items.rows[i], effects);
+            move(engine, resource, &load->items.rows[i], now, effects);
         }
         resource__write(resource, effects);
+        resource__reload(engine, resource, effects);
         if (load->items.count == load->limit) {
             engine__on_reincarnate(engine, &event, effects); /* what follows */
         } else {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct resource *resource__get(struct chp_engine *engine, const char *id)
+struct resource *resource__get(const struct chp_engine *engine, const char *id)
 {
     struct resource *resource = chp_map_get(engine->resources, chp_bytes_of(id));
     return resource != NULL && resource->state == RESOURCE_READY ? resource : NULL;
@@ -33,15 +33,20 @@ static struct resource *add(struct chp_engine *engine, const char *id)
     return resource;
 }
 
+static void load(const struct chp_engine *engine, const char *id, struct chp_effects *effects)
+{
+    struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_RESOURCE);
+    load->resource = chp_arena_strdup(&effects->batch.arena, id);
+    load->limit = engine->config.pending_max;
+}
+
 void resource__defer(struct chp_engine *engine, const char *id, const struct chp_event *event,
                      struct chp_effects *effects)
 {
     struct resource *resource = chp_map_get(engine->resources, chp_bytes_of(id));
     if (resource == NULL) {
         resource = add(engine, id);
-        struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_RESOURCE);
-        load->resource = chp_arena_strdup(&effects->batch.arena, id);
-        load->limit = engine->config.pending_max;
+        load(engine, id, effects);
     }
     CHP_ASSERT(resource->state == RESOURCE_LOADING);
     if (event != NULL) {
@@ -70,6 +75,7 @@ void resource__free(struct resource *resource)
         engine__free_deferred(CHP_CONTAINER(waiting, struct deferred, link));
     }
     causes__free(resource);
+    converge__free(resource);
     chp_list_remove(&resource->lru);
     chp_arena_deinit(&resource->arena);
     free(resource);
@@ -78,22 +84,34 @@ void resource__free(struct resource *resource)
 bool resource__busy(const struct resource *resource)
 {
     return resource->state == RESOURCE_LOADING || resource->running != NULL ||
-           resource->refilling || !chp_list_empty(&resource->deferred);
+           resource->refilling || resource->item_loading || !chp_list_empty(&resource->deferred);
+}
+
+static void forget_replica(struct chp_engine *engine, struct resource *resource)
+{
+    if (resource->replica != NULL) {
+        engine->entry_count -= chp_replica_count(resource->replica);
+        converge__free(resource);
+        resource->course = (struct course){0};
+    }
 }
 
 void resource__evict(struct chp_engine *engine)
 {
     struct chp_list *link = engine->lru.next;
     while (link != &engine->lru &&
-           chp_map_count(engine->resources) > engine->config.resources_max) {
+           (chp_map_count(engine->resources) > engine->config.resources_max ||
+            engine->entry_count > ENTRIES_MAX)) {
         struct resource *resource = CHP_CONTAINER(link, struct resource, lru);
         link = link->next;
         if (resource__busy(resource)) {
             continue;
         }
-        if (resource->pending_count + resource->pending_stored > 0) {
+        if (resource->pending_count + resource->pending_stored > 0 || resource->row.unsettled ||
+            resource->row.degraded) {
             engine->busy_left = true;
         }
+        forget_replica(engine, resource);
         chp_map_remove(engine->resources, chp_bytes_of(resource->row.id));
         resource__free(resource);
     }
@@ -115,9 +133,12 @@ void resource__set_row(struct chp_engine *engine, struct resource *resource,
                        dot->incarnation, dot->n);
     }
     resource->row.created_origin = engine__intern(engine, row->created_origin);
-    resource->row.executed_origin = engine__intern(engine, row->executed_origin);
+    resource->row.diverged = chp_arena_strdup(arena, row->diverged);
     resource->row.config = chp_arena_strdup(arena, row->config);
     resource->exists = true;
+    if (row->level != CHP_LEVEL_NONE && resource->replica == NULL) {
+        resource->replica = chp_replica_new(engine->matrices);
+    }
 }
 
 void resource__create(struct chp_engine *engine, struct resource *resource,
@@ -164,6 +185,7 @@ void resource__write(struct resource *resource, struct chp_effects *effects)
     write->resource.id = chp_arena_strdup(arena, row->id);
     write->resource.scope = chp_arena_strdup(arena, row->scope);
     write->resource.config = chp_arena_strdup(arena, row->config);
+    write->resource.diverged = chp_arena_strdup(arena, row->diverged);
     write->resource.members = chp_arena_strdup_all(arena, row->members, row->member_count);
     write->resource.vector.entries =
         chp_arena_calloc(arena, row->vector.count, sizeof(struct chp_dot));
@@ -174,18 +196,8 @@ void resource__write(struct resource *resource, struct chp_effects *effects)
     }
 }
 
-/* Whether a runs before b: arbitration order, which puts causes first; for level none the order of
- * arrival. */
-static bool runs_before(const struct resource *resource, const struct chp_operation *a,
-                        const struct chp_operation *b)
-{
-    return resource->row.level != CHP_LEVEL_NONE &&
-           chp_arbitration_compare(a->stamp, a->dot.origin, &a->id, b->stamp, b->dot.origin,
-                                   &b->id) < 0;
-}
-
-void resource__add_pending(struct chp_engine *engine, struct resource *resource,
-                           struct chp_bytes item, enum chp_state state, uint32_t run)
+void resource__keep_pending(struct resource *resource, struct chp_bytes item, enum chp_state state,
+                            uint32_t run)
 {
     struct pending *pending = chp_alloc(sizeof *pending);
     struct chp_item decoded;
@@ -198,44 +210,73 @@ void resource__add_pending(struct chp_engine *engine, struct resource *resource,
     pending->operation = operation;
     pending->state = state;
     pending->run = run;
+    chp_list_append(&resource->pending, &pending->link);
+    resource->pending_count++;
+}
 
-    struct chp_list *before = resource->pending.prev;
-    while (
-        before != &resource->pending &&
-        runs_before(resource, operation, CHP_CONTAINER(before, struct pending, link)->operation)) {
-        before = before->prev;
-    }
-    bool last = before == resource->pending.prev;
-    if (last && resource->pending_stored > 0) {
-        /* Further ones are only in the store already; the next refill finds it in its place. */
+void resource__add_pending(struct chp_engine *engine, struct resource *resource,
+                           struct chp_bytes item, enum chp_state state, uint32_t run)
+{
+    bool held = state == CHP_STATE_IN_DOUBT || state == CHP_STATE_RUNNING;
+    bool full = resource->pending_count >= engine->config.pending_max;
+    if (resource->replica != NULL ? full && !held : full || resource->pending_stored > 0) {
+        /* Further ones are only in the store: found there when their turn comes. */
         resource->pending_stored++;
-        free_pending(pending);
         return;
     }
-    chp_list_prepend(before, &pending->link);
-    resource->pending_count++;
-    if (resource->pending_count > engine->config.pending_max) {
-        struct pending *tail = CHP_CONTAINER(resource->pending.prev, struct pending, link);
-        if (tail != resource->running && !tail->fetching) {
-            resource__remove_pending(resource, tail);
-            resource->pending_stored++;
+    resource__keep_pending(resource, item, state, run);
+}
+
+int resource__take(struct chp_engine *engine, struct resource *resource,
+                   const struct chp_operation *operation, bool executes, struct chp_error *error)
+{
+    struct chp_entry *entry = NULL;
+    struct chp_resource_row *row = &resource->row;
+    if (resource->replica == NULL) {
+        if (operation->config != NULL && !operation->creates) {
+            row->config = chp_arena_strdup(&resource->arena, operation->config);
+            row->config_version++;
         }
+        return 0;
+    }
+    size_t count = chp_replica_count(resource->replica);
+    int code = chp_replica_add(resource->replica, operation, &row->vector, &entry, error);
+    if (code != 0) {
+        return code;
+    }
+    engine->entry_count += chp_replica_count(resource->replica) - count;
+    entry->executes = executes;
+    if (operation->creates || operation->config != NULL) {
+        row->config = chp_arena_strdup(&resource->arena, chp_replica_config(resource->replica));
+        row->config_version = chp_replica_config_version(resource->replica);
+    }
+    return 0;
+}
+
+void resource__advance(struct resource *resource)
+{
+    if (resource->replica != NULL &&
+        chp_replica_advance(resource->replica, &resource->row.vector)) {
+        converge__changed(resource);
     }
 }
 
-void resource__replace_pending(struct resource *resource, const struct chp_operation *operation,
-                               struct chp_bytes item)
+void resource__reload(struct chp_engine *engine, struct resource *resource,
+                      struct chp_effects *effects)
 {
-    struct pending *pending = resource__find_pending(resource, &operation->id);
-    if (pending == NULL) {
-        return;
+    CHP_LIST_FOREACH_SAFE(&resource->pending, link, following)
+    {
+        free_pending(CHP_CONTAINER(link, struct pending, link));
     }
-    struct chp_item decoded;
-    pending->item = chp_arena_bytes(&pending->arena, item);
-    CHP_ASSERT(chp_item_decode(pending->item, &pending->arena, &decoded, NULL) == 0);
-    struct chp_operation *copy = chp_arena_alloc(&pending->arena, sizeof *copy);
-    *copy = decoded.operation;
-    pending->operation = copy;
+    forget_replica(engine, resource);
+    resource->pending_count = 0;
+    resource->pending_stored = 0;
+    resource->running = NULL; /* what runs is resumed */
+    resource->refilling = false;
+    resource->item_loading = false;
+    resource->effect_last = 0;
+    resource->state = RESOURCE_LOADING;
+    load(engine, resource->row.id, effects);
 }
 
 struct pending *resource__find_pending(struct resource *resource, const struct chp_uuid *id)
@@ -244,6 +285,18 @@ struct pending *resource__find_pending(struct resource *resource, const struct c
     {
         struct pending *pending = CHP_CONTAINER(link, struct pending, link);
         if (chp_uuid_equal(&pending->operation->id, id)) {
+            return pending;
+        }
+    }
+    return NULL;
+}
+
+struct pending *resource__undoing(struct resource *resource)
+{
+    CHP_LIST_FOREACH_SAFE(&resource->pending, link, following)
+    {
+        struct pending *pending = CHP_CONTAINER(link, struct pending, link);
+        if (chp_replica_find(resource->replica, &pending->operation->id)->undoing) {
             return pending;
         }
     }

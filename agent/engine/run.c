@@ -1,33 +1,9 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
-/* What runs next (design 4.4, 4.5): one operation at a time per resource, each after its causes. */
+/* What runs next (design 4.4, 4.5): one operation at a time per resource. At level none in the
+ * order of arrival, else as the plan says. */
 #include "engine/internal.h"
 
 #include <string.h>
-
-static bool in_context(const struct chp_operation *operation, const struct chp_dot *dot)
-{
-    return chp_vector_get(&operation->context, dot->origin, dot->incarnation) >= dot->n;
-}
-
-/* An operation may run when all its causes are held here and none of them has yet to run. Causes
- * come earlier in the list, since a stamp is higher than those of its causes. */
-static bool may_run(const struct resource *resource, const struct pending *pending)
-{
-    if (resource->row.level == CHP_LEVEL_NONE) {
-        return true;
-    }
-    if (!chp_vector_includes(&resource->row.vector, &pending->operation->context)) {
-        return false;
-    }
-    for (struct chp_list *link = resource->pending.next; link != &pending->link;
-         link = link->next) {
-        const struct pending *earlier = CHP_CONTAINER(link, struct pending, link);
-        if (in_context(pending->operation, &earlier->operation->dot)) {
-            return false;
-        }
-    }
-    return true;
-}
 
 static bool needs_files(const struct pending *pending)
 {
@@ -53,6 +29,18 @@ static void refill(struct chp_engine *engine, struct resource *resource,
     load->limit = engine->config.pending_max;
 }
 
+static void note(struct resource *resource, const struct pending *pending)
+{
+    struct chp_entry *entry = resource->replica == NULL
+                                  ? NULL
+                                  : chp_replica_find(resource->replica, &pending->operation->id);
+    if (entry != NULL) {
+        entry->state = pending->state;
+        entry->run = pending->run;
+        entry->undoing = pending->undo;
+    }
+}
+
 static void start(struct chp_engine *engine, struct resource *resource, struct pending *pending,
                   const struct chp_now *now, struct chp_effects *effects)
 {
@@ -63,6 +51,7 @@ static void start(struct chp_engine *engine, struct resource *resource, struct p
     if (!resume) {
         pending->state = CHP_STATE_RUNNING;
         pending->run++;
+        note(resource, pending);
         struct chp_ack ack = {
             .operation = pending->operation->id,
             .resource = chp_arena_strdup(arena, resource->row.id),
@@ -79,59 +68,106 @@ static void start(struct chp_engine *engine, struct resource *resource, struct p
     after->run.item = chp_arena_bytes(arena, pending->item);
     after->run.run = pending->run;
     after->run.resume = resume;
+    after->run.undo = pending->undo;
+}
+
+/* What is pending holds the resource from now on. */
+static void go(struct chp_engine *engine, struct resource *resource, struct pending *pending,
+               const struct chp_now *now, struct chp_effects *effects)
+{
+    if (pending->state == CHP_STATE_IN_DOUBT) {
+        resource->running = pending; /* until it is resolved */
+    } else if (pending->state != CHP_STATE_RUNNING && needs_files(pending)) {
+        resource->running = pending;
+        pending->fetching = true;
+        struct chp_after *after = chp_effects_after(effects, CHP_AFTER_FETCH);
+        after->run.item = chp_arena_bytes(&effects->batch.arena, pending->item);
+    } else {
+        start(engine, resource, pending, now, effects);
+    }
+}
+
+/* What runs already, or may have, when it was loaded. */
+static struct pending *find_held(struct resource *resource)
+{
+    CHP_LIST_FOREACH_SAFE(&resource->pending, link, following)
+    {
+        struct pending *pending = CHP_CONTAINER(link, struct pending, link);
+        if (pending->state == CHP_STATE_RUNNING || pending->state == CHP_STATE_IN_DOUBT) {
+            return pending;
+        }
+    }
+    return NULL;
+}
+
+static void next_planned(struct chp_engine *engine, struct resource *resource,
+                         const struct chp_now *now, struct chp_effects *effects)
+{
+    struct pending *held = find_held(resource);
+    struct step step;
+    if (held != NULL) {
+        go(engine, resource, held, now, effects);
+        return;
+    }
+    if (!converge__next(engine, resource, now, effects, &step)) {
+        return;
+    }
+    struct pending *pending = resource__find_pending(resource, &step.entry->id);
+    if (pending == NULL) {
+        resource->item_loading = true;
+        struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_OPERATION);
+        load->operation = step.entry->id;
+        load->resource = chp_arena_strdup(&effects->batch.arena, resource->row.id);
+        load->token = RUN_TOKEN;
+        return;
+    }
+    pending->undo = step.undo;
+    pending->running_told = false;
+    go(engine, resource, pending, now, effects);
 }
 
 void run__next(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
                struct chp_effects *effects)
 {
-    if (resource->running != NULL || resource->refilling) {
+    if (resource->running != NULL || resource->refilling || resource->item_loading) {
         return;
     }
-    CHP_LIST_FOREACH_SAFE(&resource->pending, link, following)
-    {
-        struct pending *pending = CHP_CONTAINER(link, struct pending, link);
-        if (!may_run(resource, pending)) {
-            continue;
-        }
-        if (pending->state == CHP_STATE_IN_DOUBT) {
-            resource->running = pending; /* holds the resource until it is resolved */
-        } else if (pending->state != CHP_STATE_RUNNING && needs_files(pending)) {
-            resource->running = pending;
-            pending->fetching = true;
-            struct chp_after *after = chp_effects_after(effects, CHP_AFTER_FETCH);
-            after->run.item = chp_arena_bytes(&effects->batch.arena, pending->item);
-        } else {
-            start(engine, resource, pending, now, effects);
-        }
-        return;
+    if (resource->replica != NULL) {
+        next_planned(engine, resource, now, effects);
+    } else if (!chp_list_empty(&resource->pending)) {
+        struct chp_list *first = resource->pending.next;
+        go(engine, resource, CHP_CONTAINER(first, struct pending, link), now, effects);
+    } else {
+        refill(engine, resource, effects);
     }
-    refill(engine, resource, effects);
 }
 
-/* What an earlier life of the database has left is in doubt: it may have ended in the time that was
- * lost. */
-static void doubt(struct chp_engine *engine, struct pending *pending, const struct chp_now *now,
-                  struct chp_effects *effects)
+void run__item_loaded(struct chp_engine *engine, const struct chp_load *load,
+                      const struct chp_now *now, struct chp_effects *effects)
+{
+    struct resource *resource = resource__get(engine, load->resource);
+    if (resource == NULL || !resource->item_loading) {
+        return; /* it was read again meanwhile */
+    }
+    struct chp_entry *entry = converge__entry(engine, load->resource, &load->operation);
+    resource->item_loading = false;
+    if (!load->found || entry == NULL) {
+        return; /* the store has said so */
+    }
+    if (resource__find_pending(resource, &entry->id) == NULL) {
+        resource__keep_pending(resource, load->operation_result.item, entry->state, entry->run);
+    }
+    run__next(engine, resource, now, effects);
+}
+
+void run__doubt(struct chp_engine *engine, struct resource *resource, struct pending *pending,
+                const struct chp_now *now, struct chp_effects *effects)
 {
     struct chp_ack ack = life__doubt(engine, pending->operation, pending->run, now);
     pending->state = CHP_STATE_IN_DOUBT;
     pending->run = ack.run;
+    note(resource, pending);
     engine__conclude(engine, pending->operation, &ack, now, effects);
-}
-
-void run__loaded(struct chp_engine *engine, struct resource *resource,
-                 const struct chp_pending_row *row, const struct chp_now *now,
-                 struct chp_effects *effects)
-{
-    struct pending *pending = resource__find_pending(resource, &row->operation->id);
-    if (pending == NULL) {
-        return; /* there was no room for it in memory: loaded again later */
-    }
-    if (row->incarnation != engine->incarnation && row->state != CHP_STATE_IN_DOUBT) {
-        doubt(engine, pending, now, effects);
-    } else if (resource->row.level != CHP_LEVEL_NONE) {
-        causes__want_all(engine, resource, pending->operation, now, effects);
-    }
 }
 
 void run__tell(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,

@@ -59,6 +59,7 @@ struct tracked *tracked__add(struct chp_engine *engine, const struct chp_operati
     tracked->incarnation = operation->dot.incarnation;
     tracked->n = operation->dot.n;
     tracked->resource = chp_arena_strdup(arena, operation->resource);
+    tracked->level = operation->level;
     /* Its age, from here on by a clock that does not jump. */
     uint64_t age_ms =
         now->wall_ms > operation->entered_ms ? now->wall_ms - operation->entered_ms : 0;
@@ -230,10 +231,71 @@ static void remind(struct chp_engine *engine, const struct tracked *tracked, con
     load->limit = 1;
 }
 
+static bool has_failed(const struct member_progress *member)
+{
+    return member->state == CHP_STATE_FAILED || member->state == CHP_STATE_REFUSED;
+}
+
+/* Tells where it failed that it succeeded elsewhere. */
+static void pass_on(struct chp_engine *engine, const struct tracked *tracked,
+                    const struct member_progress *failed, const struct member_progress *done,
+                    const struct chp_now *now, struct chp_effects *effects)
+{
+    struct chp_ack ack = {.operation = tracked->id,
+                          .resource = tracked->resource,
+                          .site = done->site,
+                          .run = done->run,
+                          .state = CHP_STATE_DONE,
+                          .started_ms = now->wall_ms};
+    if (strcmp(failed->site, engine->config.site) == 0) {
+        outcome__done_elsewhere(engine, tracked->resource, &tracked->id, now, effects);
+    } else if (engine__peer(engine, failed->site) != NULL) {
+        engine__send_ack(engine, failed->site, &ack, effects);
+    }
+}
+
+/* What became of it as a whole (outcome.c). */
+static void judge(struct chp_engine *engine, const struct tracked *tracked,
+                  const struct member_progress *answered, const struct chp_now *now,
+                  struct chp_effects *effects)
+{
+    const struct member_progress *done = NULL;
+    size_t failed = 0;
+    size_t done_count = 0;
+    for (size_t i = 0; i < tracked->member_count; i++) {
+        const struct member_progress *member = &tracked->members[i];
+        failed += has_failed(member);
+        done_count += member->state == CHP_STATE_DONE;
+        done = member->state == CHP_STATE_DONE ? member : done;
+    }
+    if (tracked->level == CHP_LEVEL_NONE || failed == 0) {
+        return;
+    }
+    if (failed == tracked->member_count) {
+        outcome__failed_everywhere(engine, tracked->resource, &tracked->id);
+    }
+    if (done != NULL && has_failed(answered)) {
+        pass_on(engine, tracked, answered, done, now, effects);
+    }
+    for (size_t i = 0; done == answered && done_count == 1 && i < tracked->member_count; i++) {
+        if (has_failed(&tracked->members[i])) {
+            pass_on(engine, tracked, &tracked->members[i], done, now, effects);
+        }
+    }
+}
+
 void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const struct chp_ack *ack,
                      const struct chp_now *now, struct chp_effects *effects)
 {
     struct member_progress *member = member_of(tracked, ack->site);
+    if (member == NULL && strcmp(ack->site, engine->config.site) == 0) {
+        /* This site became a member later. */
+        struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
+        write->execution.ack = *ack;
+        write->execution.updated_ms = now->wall_ms;
+        converge__fill(engine, &write->execution);
+        return;
+    }
     if (member == NULL || ack->run < member->run ||
         (ack->run == member->run && chp_state_final(member->state))) {
         if (member != NULL && ack->state == CHP_STATE_IN_DOUBT && chp_state_final(member->state)) {
@@ -252,6 +314,7 @@ void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const s
     write->execution.number = member->number;
     write->execution.updated_ms = now->wall_ms;
     write->execution.elapsed_ms = elapsed_ms;
+    converge__fill(engine, &write->execution);
     if (!known) {
         struct chp_notice *notice = add_notice(tracked, effects);
         notice->ack = *ack;
@@ -267,6 +330,7 @@ void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const s
                                              .data = "{}"},
                      now, effects);
     }
+    judge(engine, tracked, member, now, effects);
     if (!tracked->completed && count_answered(tracked) == tracked->member_count) {
         complete(engine, tracked, now, effects);
     }
@@ -287,6 +351,17 @@ static void copy_completion(struct deferred *deferred)
     deferred->event.executed.resource = chp_arena_strdup(arena, deferred->event.executed.resource);
 }
 
+static void copy_answer(struct deferred *deferred)
+{
+    struct chp_arena *arena = &deferred->arena;
+    struct chp_ack *ack = chp_arena_alloc(arena, sizeof *ack);
+    *ack = *deferred->event.answer;
+    ack->resource = chp_arena_strdup(arena, ack->resource);
+    ack->reason = chp_arena_strdup(arena, ack->reason);
+    ack->output = chp_arena_bytes(arena, ack->output);
+    deferred->event.answer = ack;
+}
+
 void tracked__defer(struct chp_engine *engine, const struct chp_uuid *id,
                     const struct chp_event *event, struct chp_effects *effects)
 {
@@ -303,6 +378,8 @@ void tracked__defer(struct chp_engine *engine, const struct chp_uuid *id,
         chp_list_append(waiting, &deferred->link);
         if (event->kind == CHP_EVENT_EXECUTED) {
             copy_completion(deferred);
+        } else if (event->kind == CHP_EVENT_ANSWER) {
+            copy_answer(deferred);
         }
     }
 }
@@ -367,6 +444,27 @@ static void answer_repeated(struct chp_engine *engine, const struct chp_load *lo
     }
 }
 
+static bool told_by_origin(const struct chp_event *event, const struct chp_load *load)
+{
+    const struct chp_ack *ack = &event->item.item->ack;
+    const char *origin = load->operation_result.row->dot.origin;
+    return strcmp(event->item.from, origin) == 0 && ack->state == CHP_STATE_DONE;
+}
+
+/* It succeeded at another site: kept, since this one may have to try again. */
+static void take_outcome(struct chp_engine *engine, const struct chp_event *event,
+                         struct chp_effects *effects)
+{
+    const struct chp_ack *ack = &event->item.item->ack;
+    if (strcmp(ack->site, engine->config.site) == 0) {
+        return;
+    }
+    struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
+    write->execution.ack = *ack;
+    write->execution.updated_ms = event->now.wall_ms;
+    outcome__done_elsewhere(engine, ack->resource, &ack->operation, &event->now, effects);
+}
+
 void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
                      const struct chp_now *now, struct chp_effects *effects)
 {
@@ -383,7 +481,13 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
         struct deferred *deferred = CHP_CONTAINER(link, struct deferred, link);
         struct chp_event event = deferred->event;
         event.now = *now;
-        if (own && event.kind == CHP_EVENT_ITEM) {
+        if (own && event.kind == CHP_EVENT_ANSWER) {
+            if (tracked__get(engine, &load->operation) == NULL) {
+                (void)restore(engine, load, now);
+            }
+            tracked__answer(engine, tracked__get(engine, &load->operation), event.answer, now,
+                            effects);
+        } else if (own && event.kind == CHP_EVENT_ITEM) {
             if (tracked__get(engine, &load->operation) == NULL) {
                 restore(engine, load, now)->completed = true; /* by the answer before this one */
             }
@@ -397,6 +501,9 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
             engine__resolve(engine, &event, load, effects);
         } else if (own) {
             engine__on_executed(engine, &event, effects);
+        } else if (event.kind == CHP_EVENT_ITEM && load->found && told_by_origin(&event, load)) {
+            take_outcome(engine, &event, effects);
+            stream__settle(engine, &event, effects);
         } else if (event.kind == CHP_EVENT_ITEM) {
             struct chp_after *after = chp_effects_after(effects, CHP_AFTER_DEAD);
             after->settle.delivery = event.item.delivery;

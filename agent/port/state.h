@@ -34,6 +34,7 @@ struct chp_resource_row {
     bool degraded;        /* something failed here that succeeded elsewhere */
     bool order_assumed;   /* ran in another order than the sequence, as is assumed to be the same */
     bool deleted;         /* the sequence ends with a deletion */
+    bool unsettled;       /* more has to run here than its executions say */
 };
 
 /* State of one operation at one site, as this site knows it. At the origin there is a row for every
@@ -94,6 +95,7 @@ enum chp_write_kind {
     CHP_WRITE_GAP,              /* of a peer: what of it may have been taken in an earlier life */
     CHP_WRITE_REPORTED,         /* to a peer, up to an arrival here */
     CHP_WRITE_LOST,             /* dots that no member has */
+    CHP_WRITE_VOIDED,           /* an operation's executions that failed are voided */
     CHP_WRITE_UNDECODED,        /* an item of a kind that is not known yet waits */
     CHP_WRITE_DECODED,          /* it has been taken: forget it */
     CHP_WRITE_SERIAL,           /* of this batch: higher in each one */
@@ -202,6 +204,7 @@ struct chp_write {
             struct chp_uuid operation;
             uint64_t incarnation;
             uint64_t n;
+            struct chp_stamp stamp;
             struct chp_bytes item;
         } redot;
         struct {
@@ -212,6 +215,7 @@ struct chp_write {
             struct chp_bytes item;
         } undecoded;
         uint64_t decoded; /* chp_undecoded_row.arrival */
+        struct chp_uuid voided;
     };
 };
 
@@ -219,8 +223,8 @@ enum chp_load_kind {
     CHP_LOAD_START,     /* everything that is not per resource */
     CHP_LOAD_RESOURCE,  /* one resource and its pending operations */
     CHP_LOAD_KEY,       /* an idempotency key; with it, when it is known, the row of the resource */
-    CHP_LOAD_BUSY,      /* ids of resources with operations that have not ended here, by id, after a
-                           given one */
+    CHP_LOAD_BUSY,      /* ids of resources with operations that have not ended here, or that are
+                           unsettled or degraded, by id, after a given one */
     CHP_LOAD_OPERATION, /* one operation with its executions and listeners */
     CHP_LOAD_OUTBOUND,  /* items of one stream */
     CHP_LOAD_EVENTS,
@@ -351,12 +355,10 @@ struct chp_load {
     } start;
     struct {
         struct chp_resource_row row;
-        struct chp_pending_row
-            *pending; /* by arbitration order (level none: by arrival), at most limit */
+        struct chp_pending_row *pending; /* level none: by arrival, at most limit */
         size_t pending_count;
         size_t pending_total;
-        struct chp_history_row *history; /* level eventual: all operations held, by arrival; with
-                                            them, pending is empty */
+        struct chp_history_row *history; /* level eventual: all operations held, by arrival */
         size_t history_count;
         bool key_found;
         struct chp_sha256 key_hash;

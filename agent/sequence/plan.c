@@ -371,8 +371,8 @@ static void explain(const struct planning *planning, uint32_t stuck, struct chp_
     plan->kind = CHP_PLAN_DIVERGED;
     plan->reason = chp_arena_printf(
         arena,
-        "operation %s (%s) ran here %s, has no undo, and nothing in the sequence replaces it", id,
-        planning->sequence->kinds[node->kind].type,
+        "operation %s (%s) ran here %s, can't be undone, and nothing in the sequence replaces it",
+        id, planning->sequence->kinds[node->kind].type,
         planning->wanted[stuck] == NONE ? "and does not count any more"
                                         : "before operations that it has to follow");
 }

@@ -116,8 +116,8 @@ static struct compiled *in_force(const struct chp_replica *replica,
             continue;
         }
         if (config->creates) {
-            created = created == NULL || compare(config->entry, created->entry) < 0 ? config
-                                                                                     : created;
+            created =
+                created == NULL || compare(config->entry, created->entry) < 0 ? config : created;
         } else if (later == NULL ||
                    chp_matrix_compare(config->compiled->matrix, later->compiled->matrix) > 0) {
             later = config;
@@ -138,8 +138,8 @@ static void note_config(struct chp_replica *replica, const struct held *held,
     if (!operation->creates && operation->config == NULL) {
         return;
     }
-    replica->configs = chp_realloc(replica->configs,
-                                   (replica->config_count + 1) * sizeof *replica->configs);
+    replica->configs =
+        chp_realloc(replica->configs, (replica->config_count + 1) * sizeof *replica->configs);
     replica->configs[replica->config_count++] =
         (struct config){.entry = &held->entry,
                         .creates = operation->creates,
@@ -257,9 +257,10 @@ int chp_replica_add(struct chp_replica *replica, const struct chp_operation *ope
     return 0;
 }
 
-void chp_replica_advance(struct chp_replica *replica, const struct chp_vector *vector)
+bool chp_replica_advance(struct chp_replica *replica, const struct chp_vector *vector)
 {
     bool voids = false;
+    size_t waited = replica->waiting;
     for (size_t i = 0; i < replica->count && replica->waiting > 0; i++) {
         struct held *held = replica->held[i];
         if (!held->entry.waits || !chp_vector_includes(vector, &held->context)) {
@@ -278,6 +279,7 @@ void chp_replica_advance(struct chp_replica *replica, const struct chp_vector *v
             (void)chp_sequence_void(replica->sequence, &entry->target);
         }
     }
+    return replica->waiting < waited;
 }
 
 struct chp_entry *chp_replica_find(struct chp_replica *replica, const struct chp_uuid *id)

@@ -19,7 +19,7 @@ void chp_matrices_free(struct chp_matrices *matrices);
 /* Operations of the agents themselves, which no driver runs: their driver's name, and the type of
  * one that voids another, whose id is its payload. */
 #define CHP_DRIVER_INTERNAL "cheops"
-#define CHP_TYPE_VOID "void"
+#define CHP_TYPE_VOID       "void"
 
 /* What became of an operation at this site. */
 struct chp_entry {
@@ -40,7 +40,10 @@ struct chp_entry {
     uint64_t effect; /* its place among those whose effect the application has; 0: it has not */
     bool undoing;
     bool done_elsewhere;
-    bool held_back; /* it failed and is not to run now: the plan does without it */
+    bool held_back;    /* it failed and is not to run now: the plan does without it */
+    bool planned;      /* it is to run */
+    uint64_t retry_us; /* when it may run again, if it is held back */
+    unsigned retries;
 };
 
 struct chp_replica;
@@ -55,8 +58,8 @@ void chp_replica_free(struct chp_replica *replica);
 int chp_replica_add(struct chp_replica *replica, const struct chp_operation *operation,
                     const struct chp_vector *held, struct chp_entry **entry,
                     struct chp_error *error) CHP_MUST_CHECK;
-/* Those that waited for what is held now do not wait any more. */
-void chp_replica_advance(struct chp_replica *replica, const struct chp_vector *held);
+/* Those that waited for what is held now do not wait any more; false: there are none. */
+bool chp_replica_advance(struct chp_replica *replica, const struct chp_vector *held);
 
 /* NULL: it is not known. */
 struct chp_entry *chp_replica_find(struct chp_replica *replica, const struct chp_uuid *id);

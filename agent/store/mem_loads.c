@@ -140,36 +140,96 @@ static bool is_pending(const void *row, const void *user)
     return here != NULL && here->own && !chp_state_final(here->row.ack.state);
 }
 
+static void load_pending(const struct mem_store *store, struct chp_load *load,
+                         struct chp_arena *arena)
+{
+    struct pending_filter filter = {.store = store, .resource = load->resource};
+    size_t count;
+    void **rows = mem__select(store->operations, is_pending, &filter, mem__by_arrival, &count);
+    load->resource_result.pending_total = count;
+    load->resource_result.pending_count = count < load->limit ? count : load->limit;
+    load->resource_result.pending = chp_arena_calloc(arena, load->resource_result.pending_count,
+                                                     sizeof *load->resource_result.pending);
+    for (size_t i = 0; i < load->resource_result.pending_count; i++) {
+        const struct mem_operation *operation = rows[i];
+        const struct mem_execution *here =
+            mem__execution(store, &operation->operation.id, store->self.site);
+        load->resource_result.pending[i] =
+            (struct chp_pending_row){.operation = &operation->operation,
+                                     .item = operation->item,
+                                     .arrival = operation->arrival,
+                                     .state = here->row.ack.state,
+                                     .run = here->row.ack.run,
+                                     .incarnation = here->row.ack.incarnation};
+    }
+    free(rows);
+}
+
+static bool is_operation_of(const void *row, const void *user)
+{
+    return strcmp(((const struct mem_operation *)row)->operation.resource, user) == 0;
+}
+
+static bool done_elsewhere(const struct mem_store *store, const struct chp_operation *operation)
+{
+    for (size_t i = 0; i < operation->member_count; i++) {
+        const struct mem_execution *there =
+            mem__execution(store, &operation->id, operation->members[i]);
+        if (there != NULL && !there->own && there->row.ack.state == CHP_STATE_DONE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void load_history(const struct mem_store *store, struct chp_load *load,
+                         struct chp_arena *arena)
+{
+    size_t count;
+    void **rows =
+        mem__select(store->operations, is_operation_of, load->resource, mem__by_arrival, &count);
+    load->resource_result.history_count = count;
+    load->resource_result.history =
+        chp_arena_calloc(arena, count, sizeof *load->resource_result.history);
+    for (size_t i = 0; i < count; i++) {
+        const struct mem_operation *operation = rows[i];
+        const struct mem_execution *here =
+            store->self.site == NULL
+                ? NULL
+                : mem__execution(store, &operation->operation.id, store->self.site);
+        struct chp_history_row *row = &load->resource_result.history[i];
+        *row = (struct chp_history_row){.operation = &operation->operation,
+                                        .item = operation->item,
+                                        .arrival = operation->arrival,
+                                        .executes = here != NULL};
+        if (here != NULL) {
+            row->state = here->row.ack.state;
+            row->run = here->row.ack.run;
+            row->incarnation = here->row.ack.incarnation;
+            row->effect = here->row.effect;
+            row->undoing = here->row.undoing;
+            row->done_elsewhere =
+                (row->state == CHP_STATE_FAILED || row->state == CHP_STATE_REFUSED) &&
+                done_elsewhere(store, &operation->operation);
+        }
+    }
+    free(rows);
+}
+
 static void load_resource(const struct mem_store *store, struct chp_load *load,
                           struct chp_arena *arena)
 {
     const struct chp_resource_row *row =
         chp_map_get(store->resources, chp_bytes_of(load->resource));
     load->found = row != NULL;
-    if (row != NULL) {
-        load->resource_result.row = *row;
-        struct pending_filter filter = {.store = store, .resource = load->resource};
-        size_t count;
-        void **rows = mem__select(
-            store->operations, is_pending, &filter,
-            row->level == CHP_LEVEL_NONE ? mem__by_arrival : mem__by_arbitration, &count);
-        load->resource_result.pending_total = count;
-        load->resource_result.pending_count = count < load->limit ? count : load->limit;
-        load->resource_result.pending = chp_arena_calloc(arena, load->resource_result.pending_count,
-                                                         sizeof *load->resource_result.pending);
-        for (size_t i = 0; i < load->resource_result.pending_count; i++) {
-            const struct mem_operation *operation = rows[i];
-            const struct mem_execution *here =
-                mem__execution(store, &operation->operation.id, store->self.site);
-            load->resource_result.pending[i] =
-                (struct chp_pending_row){.operation = &operation->operation,
-                                         .item = operation->item,
-                                         .arrival = operation->arrival,
-                                         .state = here->row.ack.state,
-                                         .run = here->row.ack.run,
-                                         .incarnation = here->row.ack.incarnation};
-        }
-        free(rows);
+    if (row == NULL) {
+        return;
+    }
+    load->resource_result.row = *row;
+    if (row->level == CHP_LEVEL_NONE) {
+        load_pending(store, load, arena);
+    } else {
+        load_history(store, load, arena);
     }
 }
 
@@ -202,7 +262,8 @@ static void load_busy(const struct mem_store *store, struct chp_load *load, stru
         struct pending_filter filter = {.store = store, .resource = row->id};
         size_t pending;
         free(mem__select(store->operations, is_pending, &filter, mem__by_arrival, &pending));
-        if (pending > 0 && strcmp(row->id, load->resource) > 0) {
+        if ((pending > 0 || row->unsettled || row->degraded) &&
+            strcmp(row->id, load->resource) > 0) {
             load->busy.ids[load->busy.count++] = row->id;
         }
     }

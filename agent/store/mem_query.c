@@ -255,10 +255,10 @@ static void **sequence(const struct mem_store *store, const struct chp_resource_
                        count);
 }
 
-static const char *resource_state(const struct mem_store *store, void *const *rows, size_t count)
+static const char *resource_state(const struct mem_store *store, const struct chp_resource_row *row,
+                                  void *const *rows, size_t count)
 {
-    bool busy = false;
-    bool unverified = false;
+    bool busy = row->unsettled;
     for (size_t i = 0; i < count && store->self.site != NULL; i++) {
         const struct mem_operation *operation = rows[i];
         const struct mem_execution *here =
@@ -270,9 +270,13 @@ static const char *resource_state(const struct mem_store *store, void *const *ro
             return "in-doubt";
         }
         busy |= !chp_state_final(here->row.ack.state);
-        unverified |= here->row.ack.unverified;
     }
-    return busy ? "busy" : unverified ? "unverified" : "ready";
+    return row->diverged != NULL ? "diverged"
+           : busy                ? "busy"
+           : row->degraded       ? "degraded"
+           : row->deleted        ? "deleted"
+           : row->order_assumed  ? "order-assumed"
+                                 : "ready";
 }
 
 static json_t *resource_json(const struct mem_store *store, const struct chp_resource_row *row)
@@ -281,14 +285,14 @@ static json_t *resource_json(const struct mem_store *store, const struct chp_res
     void **rows = sequence(store, row, &count);
     const struct mem_operation *last = count == 0 ? NULL : rows[count - 1];
     json_t *json = json_pack(
-        "{s:s,s:s,s:s,s:o,s:o,s:I,s:o,s:{s:s?},s:b,s:I,s:o,s:s}", "id", row->id, "level",
+        "{s:s,s:s,s:s,s:o,s:o,s:I,s:o,s:{s:s?},s:b,s:I,s:o,s:s,s:s?}", "id", row->id, "level",
         chp_level_name(row->level), "scope", row->scope, "members",
         names_json(row->members, row->member_count), "config",
         row->config == NULL ? json_null() : json_loads(row->config, 0, NULL), "config_version",
         (json_int_t)row->config_version, "created_at", time_json(row->created_ms), "created_by",
         "origin", row->created_origin, "merged", row->merged, "operations", (json_int_t)count,
         "last_operation", last == NULL ? json_null() : uuid_json(&last->operation.id), "state",
-        resource_state(store, rows, count));
+        resource_state(store, row, rows, count), "diverged", row->diverged);
     free(rows);
     return json;
 }
@@ -402,7 +406,7 @@ static char *answer_status(const struct mem_store *store)
     for (size_t i = 0; i < count; i++) {
         size_t operations;
         void **of = sequence(store, rows[i], &operations);
-        const char *state = resource_state(store, of, operations);
+        const char *state = resource_state(store, rows[i], of, operations);
         busy += strcmp(state, "busy") == 0 || strcmp(state, "in-doubt") == 0;
         free(of);
     }

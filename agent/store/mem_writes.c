@@ -18,7 +18,7 @@ static void write_resource(struct mem_store *store, const struct chp_resource_ro
     row->scope = chp_arena_strdup(arena, given->scope);
     row->created_origin = chp_arena_strdup(arena, given->created_origin);
     row->config = chp_arena_strdup(arena, given->config);
-    row->executed_origin = chp_arena_strdup(arena, given->executed_origin);
+    row->diverged = chp_arena_strdup(arena, given->diverged);
     row->members = chp_arena_strdup_all(arena, given->members, given->member_count);
     row->vector.entries = chp_arena_calloc(arena, given->vector.count, sizeof *row->vector.entries);
     for (size_t i = 0; i < given->vector.count; i++) {
@@ -388,6 +388,29 @@ static void put_execution(struct mem_store *store, const struct chp_execution_ro
                       mem__execution_name(name, &given->ack.operation, given->ack.site), row);
 }
 
+static bool is_execution_of(const void *row, const void *user)
+{
+    return chp_uuid_equal(&((const struct mem_execution *)row)->row.ack.operation, user);
+}
+
+static void write_voided(struct mem_store *store, const struct chp_uuid *operation,
+                         struct chp_buf *name)
+{
+    size_t count;
+    void **rows = mem__select(store->executions, is_execution_of, operation, mem__by_site, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct mem_execution *held = rows[i];
+        if (held->row.ack.state == CHP_STATE_FAILED || held->row.ack.state == CHP_STATE_REFUSED) {
+            struct mem_execution *row = chp_arena_alloc(&store->rows->arena, sizeof *row);
+            *row = *held;
+            row->row.ack.state = CHP_STATE_VOIDED;
+            (void)chp_map_put(store->executions,
+                              mem__execution_name(name, operation, row->row.ack.site), row);
+        }
+    }
+    free(rows);
+}
+
 static void keep_delivered(struct mem_store *store, struct chp_buf *name)
 {
     size_t count;
@@ -637,6 +660,9 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
     case CHP_WRITE_GAP:
     case CHP_WRITE_REPORTED:
         write_peer(store, write);
+        break;
+    case CHP_WRITE_VOIDED:
+        write_voided(store, &write->voided, name);
         break;
     case CHP_WRITE_LOST:
         write_lost(store, write, name);

@@ -16,15 +16,16 @@
 #define RESOURCE_COLUMNS                                                                           \
     "r.id, r.level, r.scope, r.members, r.vector, r.highest_stamp_ms, r.highest_stamp_counter,"    \
     " r.created_stamp_ms, r.created_stamp_counter, r.created_origin, r.created_id, r.created_ms,"  \
-    " r.config, r.config_version, r.executed_stamp_ms, r.executed_stamp_counter,"                  \
-    " r.executed_origin, r.executed_id, r.merged"
+    " r.config, r.config_version, r.merged, r.diverged, r.degraded, r.order_assumed, r.deleted,"   \
+    " r.unsettled"
 /* What an execution row holds of chp_execution_row, in the order of read_execution. */
 #define EXECUTION_COLUMNS(table)                                                                   \
     table ".operation, " table ".site, " table ".resource, " table ".incarnation, " table          \
           ".run, " table ".state, " table ".exit_code, " table ".reason, " table ".output, " table \
           ".output_raw, " table ".output_cut, " table ".unverified, " table ".started_ms, " table  \
-          ".duration_ms, " table ".number, " table ".updated_ms, " table ".elapsed_ms"
-enum { EXECUTION_COLUMN_COUNT = 17 };
+          ".duration_ms, " table ".number, " table ".updated_ms, " table ".elapsed_ms, " table     \
+          ".effect, " table ".undoing"
+enum { EXECUTION_COLUMN_COUNT = 19 };
 
 const struct pg_statement pg__load_statements[] = {
     {"load_self", "SELECT site, incarnation, event_published,"
@@ -43,26 +44,34 @@ const struct pg_statement pg__load_statements[] = {
     /* These three take all loads of their kind in a batch: one request alone needs each. Their
      * first column says to which load a row belongs. */
     {"load_resources",
-     "SELECT w.n, " RESOURCE_COLUMNS ", (SELECT count(*) FROM cheops.execution e"
-     " WHERE e.resource = r.id AND e.own AND NOT e.final)"
+     "SELECT w.n, " RESOURCE_COLUMNS ", CASE r.level WHEN 'none' THEN (SELECT count(*)"
+     " FROM cheops.execution e WHERE e.resource = r.id AND e.own AND NOT e.final) ELSE 0 END"
      " FROM unnest($1::text[]) WITH ORDINALITY AS w (id, n) JOIN cheops.resource r ON r.id = w.id"},
-    {"load_pending",
-     "SELECT w.n, p.id, p.item, p.arrival, p.state, p.run, p.incarnation"
+    /* Of level none what has not ended here; else everything. */
+    {"load_held",
+     "SELECT w.n, r.level = 'none', p.id, p.item, p.arrival, p.state, p.run, p.incarnation,"
+     " p.effect, p.undoing, p.done_elsewhere"
      " FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS w (id, most, n)"
-     " CROSS JOIN LATERAL (SELECT o.id, o.item, o.arrival, e.state, e.run, e.incarnation,"
-     " row_number() OVER"
-     " (ORDER BY CASE WHEN (SELECT level FROM cheops.resource WHERE resource.id = w.id) = 'none'"
-     " THEN o.arrival END, o.stamp_ms, o.stamp_counter, o.origin, o.id) AS place"
-     " FROM cheops.execution e JOIN cheops.operation o ON o.id = e.operation"
-     " WHERE e.resource = w.id AND e.own AND NOT e.final ORDER BY place LIMIT w.most) p"
-     " ORDER BY w.n, p.place"},
+     " JOIN cheops.resource r ON r.id = w.id CROSS JOIN LATERAL ("
+     "(SELECT o.id, o.item, o.arrival, e.state, e.run, e.incarnation, e.effect, e.undoing,"
+     " false AS done_elsewhere FROM cheops.execution e JOIN cheops.operation o"
+     " ON o.id = e.operation WHERE r.level = 'none' AND e.resource = w.id AND e.own"
+     " AND NOT e.final ORDER BY o.arrival LIMIT w.most) UNION ALL"
+     " SELECT o.id, o.item, o.arrival, e.state, e.run, e.incarnation, e.effect, e.undoing,"
+     " e.state IN ('failed', 'refused') AND EXISTS (SELECT FROM cheops.execution x"
+     " WHERE x.operation = o.id AND NOT x.own AND x.state = 'done')"
+     " FROM cheops.operation o LEFT JOIN cheops.execution e ON e.operation = o.id"
+     " AND e.site = (SELECT site FROM cheops.self)"
+     " WHERE r.level <> 'none' AND o.resource = w.id) p ORDER BY w.n, p.arrival"},
     {"load_keys", "SELECT w.n, k.hash, k.operation, " RESOURCE_COLUMNS
                   " FROM unnest($1::text[], $2::text[], $3::text[])"
                   " WITH ORDINALITY AS w (principal, key, resource, n)"
                   " JOIN cheops.idempotency_key k ON k.principal = w.principal AND k.key = w.key"
                   " LEFT JOIN cheops.resource r ON r.id = w.resource"},
-    {"load_busy", "SELECT DISTINCT resource FROM cheops.execution"
-                  " WHERE own AND NOT final AND resource > $1 ORDER BY resource LIMIT $2::bigint"},
+    {"load_busy", "(SELECT DISTINCT resource FROM cheops.execution"
+                  " WHERE own AND NOT final AND resource > $1 ORDER BY resource LIMIT $2::bigint)"
+                  " UNION (SELECT id FROM cheops.resource WHERE (unsettled OR degraded) AND id > $1"
+                  " ORDER BY id LIMIT $2::bigint) ORDER BY 1 LIMIT $2::bigint"},
     {"load_operation", "SELECT id, item, completed_ms IS NOT NULL"
                        " FROM cheops.operation WHERE id = $1::uuid"},
     {"load_listeners",
@@ -239,13 +248,15 @@ static void get_resource(const PGresult *result, int i, int at, struct chp_resou
     row->created_ms = pg__get_u64(result, i, at + 11);
     row->config = pg__get_text(result, i, at + 12, arena);
     row->config_version = pg__get_u64(result, i, at + 13);
-    row->executed = get_stamp(result, i, at + 14);
-    row->executed_origin = pg__get_text(result, i, at + 16, arena);
-    row->executed_id = pg__get_uuid(result, i, at + 17);
-    row->merged = pg__get_bool(result, i, at + 18);
+    row->merged = pg__get_bool(result, i, at + 14);
+    row->diverged = pg__get_text(result, i, at + 15, arena);
+    row->degraded = pg__get_bool(result, i, at + 16);
+    row->order_assumed = pg__get_bool(result, i, at + 17);
+    row->deleted = pg__get_bool(result, i, at + 18);
+    row->unsettled = pg__get_bool(result, i, at + 19);
 }
 
-enum { RESOURCE_COLUMN_COUNT = 19 };
+enum { RESOURCE_COLUMN_COUNT = 20 };
 
 /* The load that row i is for. */
 static struct chp_load *load_of(struct chp_load *const *loads, const PGresult *result, int i)
@@ -265,30 +276,68 @@ static void read_resources(struct chp_load *const *loads, const PGresult *result
     }
 }
 
-static void read_pending(struct chp_load *const *loads, const PGresult *result,
-                         struct chp_arena *arena)
+static void add_pending_row(struct chp_load *load, const struct chp_history_row *row)
+{
+    load->resource_result.pending[load->resource_result.pending_count++] =
+        (struct chp_pending_row){.operation = row->operation,
+                                 .item = row->item,
+                                 .arrival = row->arrival,
+                                 .state = row->state,
+                                 .run = row->run,
+                                 .incarnation = row->incarnation};
+}
+
+/* Rows of one load follow each other: how many from i on. */
+static size_t count_rows(const PGresult *result, int i)
+{
+    uint64_t n = pg__get_u64(result, i, 0);
+    int end = i;
+    while (end < PQntuples(result) && pg__get_u64(result, end, 0) == n) {
+        end++;
+    }
+    return (size_t)(end - i);
+}
+
+static bool read_held_row(const PGresult *result, int i, struct chp_arena *arena,
+                          struct chp_history_row *row)
+{
+    struct chp_uuid id = pg__get_uuid(result, i, 2);
+    *row = (struct chp_history_row){.item = pg__get_bytes(result, i, 3, arena),
+                                    .arrival = pg__get_u64(result, i, 4),
+                                    .executes = PQgetisnull(result, i, 5) == 0};
+    row->operation = decode_operation(&id, row->item, arena);
+    if (row->executes) {
+        row->state = get_state(result, i, 5);
+        row->run = (uint32_t)pg__get_u64(result, i, 6);
+        row->incarnation = pg__get_u64(result, i, 7);
+        row->effect = pg__get_u64(result, i, 8);
+        row->undoing = pg__get_bool(result, i, 9);
+        row->done_elsewhere = pg__get_bool(result, i, 10);
+    }
+    return row->operation != NULL;
+}
+
+static void read_held(struct chp_load *const *loads, const PGresult *result,
+                      struct chp_arena *arena)
 {
     for (int i = 0; i < PQntuples(result); i++) {
         struct chp_load *load = load_of(loads, result, i);
-        struct chp_uuid id = pg__get_uuid(result, i, 1);
-        struct chp_bytes item = pg__get_bytes(result, i, 2, arena);
-        const struct chp_operation *operation = decode_operation(&id, item, arena);
-        if (load->resource_result.pending == NULL) { /* its rows follow each other */
-            size_t most = (size_t)(PQntuples(result) - i);
-            most = most < load->limit ? most : load->limit;
-            load->resource_result.pending =
-                chp_arena_calloc(arena, most, sizeof *load->resource_result.pending);
+        bool is_pending = pg__get_bool(result, i, 1);
+        if (is_pending && load->resource_result.pending == NULL) {
+            load->resource_result.pending = chp_arena_calloc(arena, count_rows(result, i),
+                                                             sizeof *load->resource_result.pending);
+        } else if (!is_pending && load->resource_result.history == NULL) {
+            load->resource_result.history = chp_arena_calloc(arena, count_rows(result, i),
+                                                             sizeof *load->resource_result.history);
         }
-        if (operation != NULL) {
-            load->resource_result.pending[load->resource_result.pending_count++] =
-                (struct chp_pending_row){
-                    .operation = operation,
-                    .item = item,
-                    .arrival = pg__get_u64(result, i, 3),
-                    .state = get_state(result, i, 4),
-                    .run = (uint32_t)pg__get_u64(result, i, 5),
-                    .incarnation = pg__get_u64(result, i, 6),
-                };
+        struct chp_history_row row;
+        if (!read_held_row(result, i, arena, &row)) {
+            continue;
+        }
+        if (is_pending) {
+            add_pending_row(load, &row);
+        } else {
+            load->resource_result.history[load->resource_result.history_count++] = row;
         }
     }
 }
@@ -372,6 +421,8 @@ static void read_execution(struct chp_execution_row *row, const PGresult *result
     row->number = pg__get_u64(result, i, first + 14);
     row->updated_ms = pg__get_u64(result, i, first + 15);
     row->elapsed_ms = pg__get_u64(result, i, first + 16);
+    row->effect = pg__get_u64(result, i, first + 17);
+    row->undoing = pg__get_bool(result, i, first + 18);
 }
 
 /* Of an outer join: NULL when there is none. */
@@ -636,7 +687,7 @@ static void send_groups(struct sender *sender, struct chp_batch *batch)
     struct chp_load **loads = all_of(sender, batch, CHP_LOAD_RESOURCE, &count);
     if (count > 0) {
         send_together(sender, loads, count, "load_resources", add_resource, read_resources);
-        send_together(sender, loads, count, "load_pending", add_pending, read_pending);
+        send_together(sender, loads, count, "load_held", add_pending, read_held);
     }
     loads = all_of(sender, batch, CHP_LOAD_KEY, &count);
     if (count > 0) {

@@ -39,24 +39,20 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
     [CHP_WRITE_RESOURCE] =
         {"write_resource",
          "INSERT INTO cheops.resource (id, level, scope, members, vector, highest_stamp_ms,"
-         " highest_stamp_counter, created_stamp_ms, created_stamp_counter, created_origin, "
-         "created_id,"
-         " created_ms, config, config_version, executed_stamp_ms, executed_stamp_counter, "
-         "executed_origin,"
-         " executed_id, merged)"
-         " SELECT w.id, w.level, w.scope, w.members::text[], w.vector::json, w.highest_ms, "
-         "w.highest_counter,"
-         " w.created_stamp_ms, w.created_counter, w.created_origin, w.created_id, w.created_ms,"
-         " w.config::json, w.config_version, w.executed_ms, w.executed_counter, w.executed_origin,"
-         " w.executed_id, w.merged"
+         " highest_stamp_counter, created_stamp_ms, created_stamp_counter, created_origin,"
+         " created_id, created_ms, config, config_version, merged, diverged, degraded,"
+         " order_assumed, deleted, unsettled)"
+         " SELECT w.id, w.level, w.scope, w.members::text[], w.vector::json, w.highest_ms,"
+         " w.highest_counter, w.created_stamp_ms, w.created_counter, w.created_origin,"
+         " w.created_id, w.created_ms, w.config::json, w.config_version, w.merged, w.diverged,"
+         " w.degraded, w.order_assumed, w.deleted, w.unsettled"
          " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],"
-         " $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::uuid[], $12::bigint[], "
-         "$13::text[],"
-         " $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[], $19::boolean[])"
+         " $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::uuid[], $12::bigint[],"
+         " $13::text[], $14::bigint[], $15::boolean[], $16::text[], $17::boolean[],"
+         " $18::boolean[], $19::boolean[], $20::boolean[])"
          " AS w (id, level, scope, members, vector, highest_ms, highest_counter, created_stamp_ms,"
-         " created_counter, created_origin, created_id, created_ms, config, config_version, "
-         "executed_ms,"
-         " executed_counter, executed_origin, executed_id, merged)"
+         " created_counter, created_origin, created_id, created_ms, config, config_version, merged,"
+         " diverged, degraded, order_assumed, deleted, unsettled)"
          " ON CONFLICT (id) DO UPDATE SET level = excluded.level, scope = excluded.scope,"
          " members = excluded.members, vector = excluded.vector,"
          " highest_stamp_ms = excluded.highest_stamp_ms,"
@@ -65,16 +61,17 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
          " created_stamp_counter = excluded.created_stamp_counter,"
          " created_origin = excluded.created_origin, created_id = excluded.created_id,"
          " created_ms = excluded.created_ms, config = excluded.config,"
-         " config_version = excluded.config_version, executed_stamp_ms = "
-         "excluded.executed_stamp_ms,"
-         " executed_stamp_counter = excluded.executed_stamp_counter,"
-         " executed_origin = excluded.executed_origin, executed_id = excluded.executed_id,"
-         " merged = excluded.merged"},
+         " config_version = excluded.config_version, merged = excluded.merged,"
+         " diverged = excluded.diverged, degraded = excluded.degraded,"
+         " order_assumed = excluded.order_assumed, deleted = excluded.deleted,"
+         " unsettled = excluded.unsettled"},
     [CHP_WRITE_REDOT] =
         {"write_redot",
-         "UPDATE cheops.operation SET incarnation = w.incarnation, n = w.n, item = w.item"
-         " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[])"
-         " AS w (id, incarnation, n, item) WHERE operation.id = w.id"},
+         "UPDATE cheops.operation SET incarnation = w.incarnation, n = w.n,"
+         " stamp_ms = w.stamp_ms, stamp_counter = w.stamp_counter, item = w.item"
+         " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],"
+         " $6::bytea[]) AS w (id, incarnation, n, stamp_ms, stamp_counter, item)"
+         " WHERE operation.id = w.id"},
     [CHP_WRITE_OPERATION] = {"write_operation",
                              "INSERT INTO cheops.operation (id, resource, origin, incarnation, n, "
                              "stamp_ms, stamp_counter, type,"
@@ -102,31 +99,28 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
                              " ON CONFLICT (id) DO NOTHING"},
     [CHP_WRITE_EXECUTION] =
         {"write_execution",
-         "INSERT INTO cheops.execution AS held (operation, site, resource, own, incarnation, run, "
-         "state,"
-         " exit_code, reason, output, output_raw, output_cut, unverified, started_ms, duration_ms, "
-         "number,"
-         " updated_ms, elapsed_ms)"
+         "INSERT INTO cheops.execution AS held (operation, site, resource, own, incarnation, run,"
+         " state, exit_code, reason, output, output_raw, output_cut, unverified, started_ms,"
+         " duration_ms, number, updated_ms, elapsed_ms, effect, undoing)"
          " SELECT w.operation, w.site, w.resource,"
-         " coalesce(w.site = (SELECT site FROM cheops.self), false), w.incarnation, w.run, "
-         "w.state,"
-         " w.exit_code, w.reason, w.output, w.output_raw, w.output_cut, w.unverified, w.started_ms,"
-         " w.duration_ms, w.number, w.updated_ms, w.elapsed_ms"
+         " coalesce(w.site = (SELECT site FROM cheops.self), false), w.incarnation, w.run,"
+         " w.state, w.exit_code, w.reason, w.output, w.output_raw, w.output_cut, w.unverified,"
+         " w.started_ms, w.duration_ms, w.number, w.updated_ms, w.elapsed_ms, w.effect, w.undoing"
          " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],"
          " $7::integer[], $8::text[], $9::text[], $10::bytea[], $11::boolean[], $12::boolean[],"
-         " $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[])"
-         " AS w (operation, site, resource, incarnation, run, state, exit_code, reason, output, "
-         "output_raw,"
-         " output_cut, unverified, started_ms, duration_ms, number, updated_ms, elapsed_ms)"
-         " ON CONFLICT (operation, site) DO UPDATE SET resource = excluded.resource, own = "
-         "excluded.own,"
-         " incarnation = excluded.incarnation, run = excluded.run, state = excluded.state,"
-         " exit_code = excluded.exit_code, reason = excluded.reason, output = excluded.output,"
-         " output_raw = excluded.output_raw, output_cut = excluded.output_cut,"
-         " unverified = excluded.unverified, started_ms = excluded.started_ms,"
-         " duration_ms = excluded.duration_ms, number = excluded.number, updated_ms = "
-         "excluded.updated_ms,"
-         " elapsed_ms = excluded.elapsed_ms"
+         " $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[],"
+         " $18::bigint[], $19::boolean[])"
+         " AS w (operation, site, resource, incarnation, run, state, exit_code, reason, output,"
+         " output_raw, output_cut, unverified, started_ms, duration_ms, number, updated_ms,"
+         " elapsed_ms, effect, undoing)"
+         " ON CONFLICT (operation, site) DO UPDATE SET resource = excluded.resource,"
+         " own = excluded.own, incarnation = excluded.incarnation, run = excluded.run,"
+         " state = excluded.state, exit_code = excluded.exit_code, reason = excluded.reason,"
+         " output = excluded.output, output_raw = excluded.output_raw,"
+         " output_cut = excluded.output_cut, unverified = excluded.unverified,"
+         " started_ms = excluded.started_ms, duration_ms = excluded.duration_ms,"
+         " number = excluded.number, updated_ms = excluded.updated_ms,"
+         " elapsed_ms = excluded.elapsed_ms, effect = excluded.effect, undoing = excluded.undoing"
          " WHERE (excluded.run, excluded.final) >= (held.run, held.final)"},
     [CHP_WRITE_COMPLETED] =
         {"write_completed",
@@ -235,6 +229,10 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
          " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (site, incarnation, arrival)"
          " ON CONFLICT (site) DO UPDATE SET reported_incarnation = excluded.reported_incarnation,"
          " reported_arrival = excluded.reported_arrival"},
+    [CHP_WRITE_VOIDED] = {"write_voided",
+                          "UPDATE cheops.execution e SET state = 'voided'"
+                          " FROM unnest($1::uuid[]) AS w (id) WHERE e.operation = w.id"
+                          " AND e.state IN ('failed', 'refused')"},
     [CHP_WRITE_LOST] =
         {"write_lost",
          "INSERT INTO cheops.lost AS held (resource, origin, incarnation, first, last, at_ms)"
@@ -293,10 +291,12 @@ static void add_resource(struct pg_columns *columns, const struct chp_write *wri
     pg__add_u64(columns, row->created_ms);
     pg__add_text(columns, row->config);
     pg__add_u64(columns, row->config_version);
-    add_stamp(columns, row->executed);
-    pg__add_text(columns, row->executed_origin);
-    pg__add_uuid(columns, &row->executed_id);
     pg__add_bool(columns, row->merged);
+    pg__add_text(columns, row->diverged);
+    pg__add_bool(columns, row->degraded);
+    pg__add_bool(columns, row->order_assumed);
+    pg__add_bool(columns, row->deleted);
+    pg__add_bool(columns, row->unsettled);
 }
 
 static void add_operation(struct pg_columns *columns, const struct chp_write *write)
@@ -366,6 +366,8 @@ static void add_execution(struct pg_columns *columns, const struct chp_write *wr
     pg__add_u64(columns, row->number);
     pg__add_u64(columns, row->updated_ms);
     pg__add_u64(columns, row->elapsed_ms);
+    pg__add_u64(columns, row->effect);
+    pg__add_bool(columns, row->undoing);
 }
 
 static void add_completed(struct pg_columns *columns, const struct chp_write *write)
@@ -467,6 +469,7 @@ static void add_redot(struct pg_columns *columns, const struct chp_write *write)
     pg__add_uuid(columns, &write->redot.operation);
     pg__add_u64(columns, write->redot.incarnation);
     pg__add_u64(columns, write->redot.n);
+    add_stamp(columns, write->redot.stamp);
     pg__add_bytes(columns, write->redot.item);
 }
 
@@ -492,6 +495,11 @@ static void add_lost(struct pg_columns *columns, const struct chp_write *write)
     pg__add_u64(columns, write->lost.range.first);
     pg__add_u64(columns, write->lost.range.last);
     pg__add_u64(columns, write->lost.at_ms);
+}
+
+static void add_voided(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_uuid(columns, &write->voided);
 }
 
 static void add_serial(struct pg_columns *columns, const struct chp_write *write)
@@ -630,6 +638,7 @@ static const struct {
     [CHP_WRITE_PEER] = {add_peer, peer_identity, NULL},
     [CHP_WRITE_GAP] = {add_gap, gap_identity, NULL},
     [CHP_WRITE_REPORTED] = {add_reported, reported_identity, NULL},
+    [CHP_WRITE_VOIDED] = {add_voided, NULL, NULL},
     [CHP_WRITE_LOST] = {add_lost, lost_identity, lost_replaces},
     [CHP_WRITE_SERIAL] = {add_serial, no_identity, serial_replaces},
     [CHP_WRITE_UNDECODED] = {add_undecoded, NULL, NULL},

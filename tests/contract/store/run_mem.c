@@ -90,7 +90,7 @@ static void a_snapshot_does_not_follow(void **state)
     suite_release(commit);
     struct chp_load asked = {.resource = "web", .limit = 5};
     load = suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked);
-    assert_int_equal(load->resource_result.pending_count, 1);
+    assert_int_equal(load->resource_result.history_count, 1);
     suite_release(commit);
 }
 
@@ -134,6 +134,8 @@ int main(void)
     failed += _cmocka_run_group_tests("store", suite_tests, suite_test_count, NULL, NULL);
     failed +=
         _cmocka_run_group_tests("answers", suite_answer_tests, suite_answer_test_count, NULL, NULL);
+    failed += _cmocka_run_group_tests("history", suite_history_tests, suite_history_test_count,
+                                      NULL, NULL);
     failed += _cmocka_run_group_tests("lives", suite_life_tests, suite_life_test_count, NULL, NULL);
     failed +=
         _cmocka_run_group_tests("replies", suite_reply_tests, suite_reply_test_count, NULL, NULL);

@@ -65,6 +65,8 @@ int main(void)
         _cmocka_run_group_tests("replies", suite_reply_tests, suite_reply_test_count, NULL, NULL);
     failed +=
         _cmocka_run_group_tests("forget", suite_forget_tests, suite_forget_test_count, NULL, NULL);
+    failed += _cmocka_run_group_tests("history", suite_history_tests, suite_history_test_count,
+                                      NULL, NULL);
     failed += _cmocka_run_group_tests("lives", suite_life_tests, suite_life_test_count, NULL, NULL);
     cluster_stop(&cluster);
     return failed;

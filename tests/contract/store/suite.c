@@ -72,11 +72,9 @@ static void assert_rich_resource(const struct chp_resource_row *row)
     assert_string_equal(row->config,
                         "{ \"ResolutionMatrix\" : [ ] }"); /* as it was: its hash counts */
     assert_int_equal(row->config_version, 4);
-    assert_int_equal(row->executed.ms, 21);
-    assert_int_equal(row->executed.counter, 22);
-    assert_string_equal(row->executed_origin, "Paris");
-    assert_int_equal(row->executed_id.bytes[15], 9);
     assert_true(row->merged);
+    assert_string_equal(row->diverged, "it's \"so\"");
+    assert_true(row->degraded && row->order_assumed && row->deleted && row->unsettled);
 }
 
 static void a_resource_comes_back_whole_and_is_replaced(void **state)
@@ -95,10 +93,9 @@ static void a_resource_comes_back_whole_and_is_replaced(void **state)
     row->created = (struct chp_stamp){11, 12};
     row->config = "{ \"ResolutionMatrix\" : [ ] }";
     row->config_version = 4;
-    row->executed = (struct chp_stamp){21, 22};
-    row->executed_origin = "Paris";
-    row->executed_id = suite_uuid(9);
     row->merged = true;
+    row->diverged = "it's \"so\"";
+    row->degraded = row->order_assumed = row->deleted = row->unsettled = true;
     suite_commit_ok(suite, commit);
     struct chp_load asked = of_resource("web", 10);
     struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked);
@@ -111,7 +108,8 @@ static void a_resource_comes_back_whole_and_is_replaced(void **state)
     load = suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked);
     assert_int_equal(load->resource_result.row.level, CHP_LEVEL_STRONG);
     assert_null(load->resource_result.row.config);
-    assert_null(load->resource_result.row.executed_origin);
+    assert_null(load->resource_result.row.diverged);
+    assert_false(load->resource_result.row.degraded);
     assert_int_equal(load->resource_result.row.vector.count, 0);
     assert_false(load->resource_result.key_found);
     suite_release(commit);
@@ -339,12 +337,12 @@ static void pending_operations_come_in_order(void **state)
     (void)suite_execution(commit, 5, "Nantes", 1, CHP_STATE_DONE);  /* ended */
     (void)suite_execution(commit, 6, "Paris", 0, CHP_STATE_QUEUED); /* not here */
     suite_commit_ok(suite, commit);
-    assert_pending(suite, 10, "4231", 4);
-    assert_pending(suite, 2, "42", 4);
+    assert_pending(suite, 10, "", 0); /* of a level with a sequence all is read */
     commit = suite_batch(suite);
     (void)suite_resource(commit, "web", CHP_LEVEL_NONE);
     suite_commit_ok(suite, commit);
     assert_pending(suite, 10, "1324", 4);
+    assert_pending(suite, 2, "13", 4);
     struct chp_load asked = of_resource("web", 1);
     struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked);
     assert_int_equal(load->resource_result.pending[0].state, CHP_STATE_RUNNING);
@@ -604,9 +602,9 @@ static void loads_of_a_batch_get_their_own_rows(void **state)
     assert_int_equal(loads[1].resource_result.pending_count, 0);
     assert_int_equal(loads[2].resource_result.key_operation.bytes[15], 1);
     assert_int_equal(loads[4].resource_result.key_operation.bytes[15], 1);
-    assert_int_equal(loads[3].resource_result.pending_total, 5);
-    assert_int_equal(loads[3].resource_result.pending_count, 1);
-    assert_int_equal(loads[5].resource_result.pending[0].operation->dot.n, 1);
+    assert_int_equal(loads[3].resource_result.pending_count, 0);
+    assert_int_equal(loads[3].resource_result.history_count, 5);
+    assert_int_equal(loads[5].resource_result.history[0].operation->dot.n, 1);
     suite_release(commit);
 }
 
@@ -726,7 +724,7 @@ static void several_loads_in_one_batch_do_not_mix(void **state)
         const struct chp_load *load = &commit->batch.loads[n - 1];
         assert_int_equal(load->found, n % 2 == 0 ? n <= 3 : n < 20);
         if (n % 2 != 0 && n < 20) {
-            assert_int_equal(load->resource_result.pending_count, n < 3 ? n : 3);
+            assert_int_equal(load->resource_result.history_count, 3);
         }
     }
     suite_release(commit);

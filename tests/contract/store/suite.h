@@ -29,6 +29,8 @@ extern const struct CMUnitTest suite_tests[];
 extern const size_t suite_test_count;
 extern const struct CMUnitTest suite_answer_tests[];
 extern const size_t suite_answer_test_count;
+extern const struct CMUnitTest suite_history_tests[];
+extern const size_t suite_history_test_count;
 extern const struct CMUnitTest suite_life_tests[];
 extern const size_t suite_life_test_count;
 extern const struct CMUnitTest suite_reply_tests[];

@@ -294,7 +294,8 @@ static void a_resource_is_shown_whole(void **state)
         "Rennes','members':['Nantes','Paris',"
         "'Rennes'],'config':{'ResolutionMatrix':[]},'config_version':3,"
         "'created_at':'2026-09-21T14:13:20.123Z','created_by':{'origin':'Nantes'},'merged':true,"
-        "'operations':2,'last_operation':'01930000-0000-7000-8000-000000000002','state':'busy'}");
+        "'operations':2,'last_operation':'01930000-0000-7000-8000-000000000002','state':'busy','"
+        "diverged':null}");
     json_decref(json);
     assert_int_equal(suite_ask(suite, CHP_QUERY_RESOURCE, &json, "other", NULL, NULL, NULL), 0);
     assert_null(json);
@@ -323,10 +324,27 @@ static void a_resources_state_is_that_of_the_replica_here(void **state)
     (void)suite_execution(commit, 2, "Paris", 1, CHP_STATE_IN_DOUBT);
     suite_commit_ok(suite, commit);
     assert_resource_state(suite, "ready");
-    commit = suite_batch(suite);
-    suite_execution(commit, 2, "Nantes", 2, CHP_STATE_DONE)->ack.unverified = true;
-    suite_commit_ok(suite, commit);
-    assert_resource_state(suite, "unverified");
+    static const struct {
+        const char *state;
+        struct chp_resource_row row;
+    } shown[] = {
+        {"order-assumed", {.order_assumed = true}},
+        {"deleted", {.order_assumed = true, .deleted = true}},
+        {"degraded", {.deleted = true, .degraded = true}},
+        {"busy", {.degraded = true, .unsettled = true}},
+        {"diverged", {.degraded = true, .unsettled = true, .diverged = "so"}},
+    };
+    for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++) {
+        commit = suite_batch(suite);
+        struct chp_resource_row *row = suite_resource(commit, "web", CHP_LEVEL_EVENTUAL);
+        row->order_assumed = shown[i].row.order_assumed;
+        row->deleted = shown[i].row.deleted;
+        row->degraded = shown[i].row.degraded;
+        row->unsettled = shown[i].row.unsettled;
+        row->diverged = shown[i].row.diverged;
+        suite_commit_ok(suite, commit);
+        assert_resource_state(suite, shown[i].state);
+    }
 }
 
 static void resources_are_paged_by_id(void **state)

@@ -339,8 +339,8 @@ static void pending_operations_tell_their_incarnation(void **state)
     suite_commit_ok(suite, commit);
     struct chp_load asked = {.resource = "web", .limit = 5};
     struct chp_load *load = suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked);
-    assert_int_equal(load->resource_result.pending_count, 1);
-    assert_int_equal(load->resource_result.pending[0].incarnation, 11);
+    assert_int_equal(load->resource_result.history_count, 1);
+    assert_int_equal(load->resource_result.history[0].incarnation, 11);
     suite_release(commit);
 }
 

@@ -191,7 +191,7 @@ static void a_crashed_server_is_waited_for(void **state)
     assert_int_equal(suite->downs, 1); /* not once for each attempt */
     struct chp_load asked = {.resource = "web", .limit = 5};
     assert_int_equal(
-        suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked)->resource_result.pending_count, 1);
+        suite_load(suite, &commit, CHP_LOAD_RESOURCE, &asked)->resource_result.history_count, 1);
     suite_release(commit);
     close_store(suite);
 }

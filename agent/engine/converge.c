@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: AGPL-3.0-only */
+/*
+ * Replicas of level eventual converge (design section 6): the plan says what has to run here so
+ * that the application's state is that of the sequence. It is made again whenever something that it
+ * depends on has changed, but for the ordinary case: an operation that has seen all that is held
+ * here comes to a replica that is right, and just runs.
+ *
+ * With the plan follow the states of executions: what does not count any more before it ran, or is
+ * replaced by what follows it, is superseded; so is what ran and lost against a concurrent one.
+ * What ran and was then replaced by an operation that had seen it stays done.
+ */
+#include "engine/internal.h"
+
+#include <string.h>
+
+void converge__free(struct resource *resource)
+{
+    chp_arena_deinit(&resource->course.arena);
+    chp_replica_free(resource->replica);
+    resource->replica = NULL;
+}
+
+struct chp_entry *converge__entry(const struct chp_engine *engine, const char *resource_id,
+                                  const struct chp_uuid *operation)
+{
+    struct resource *resource = resource__get(engine, resource_id);
+    return resource == NULL || resource->replica == NULL
+               ? NULL
+               : chp_replica_find(resource->replica, operation);
+}
+
+void converge__fill(const struct chp_engine *engine, struct chp_execution_row *row)
+{
+    if (strcmp(row->ack.site, engine->config.site) != 0) {
+        return;
+    }
+    const struct chp_entry *entry = converge__entry(engine, row->ack.resource, &row->ack.operation);
+    if (entry != NULL) {
+        row->effect = entry->effect;
+        row->undoing = entry->undoing;
+    }
+}
+
+static bool is_over(const struct course *course)
+{
+    return course->undo_at == course->plan.undo_count && course->run_at == course->plan.run_count;
+}
+
+void converge__changed(struct resource *resource)
+{
+    resource->course.valid = false;
+    resource->course.scan = true;
+}
+
+/* Whether it only has to run, behind all that did. */
+static bool just_runs(const struct resource *resource, const struct chp_operation *operation)
+{
+    const struct course *course = &resource->course;
+    return course->valid && course->plan.kind != CHP_PLAN_DIVERGED && is_over(course) &&
+           (operation->displaces_count == 0 ||
+            chp_matrix_replace(chp_replica_matrix(resource->replica), operation->type) !=
+                CHP_REPLACE_NO);
+}
+
+void converge__added(struct resource *resource, const struct chp_operation *operation,
+                     bool sequential)
+{
+    struct course *course = &resource->course;
+    if (resource->replica == NULL) {
+        return;
+    }
+    struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
+    sequential = sequential && !entry->is_void && !entry->waits;
+    if (sequential && entry->executes && just_runs(resource, operation)) {
+        bool assumed = course->plan.order_assumed;
+        course->single = operation->id;
+        course->plan = (struct chp_plan){.kind = CHP_PLAN_APPEND,
+                                         .run = &course->single,
+                                         .run_count = 1,
+                                         .order_assumed = assumed};
+        course->undo_at = 0;
+        course->run_at = 0;
+        entry->planned = true;
+        return;
+    }
+    course->valid = false;
+    course->scan = course->scan || !sequential || resource->pending_stored > 0;
+}
+
+/* What of the sequence has not run, as far as it may: a replica that can't be made right goes on
+ * with what comes (it says that it is diverged). */
+static void go_on_diverged(struct resource *resource, struct course *course)
+{
+    struct chp_sequence *sequence = chp_replica_sequence(resource->replica);
+    size_t count = chp_sequence_count(sequence);
+    struct chp_uuid *run = chp_arena_calloc(&course->arena, count, sizeof *run);
+    course->plan.run = run;
+    for (size_t i = 0; i < count; i++) {
+        const struct chp_uuid *id = chp_sequence_at(sequence, i);
+        const struct chp_entry *entry = chp_replica_find(resource->replica, id);
+        if (entry->effect == 0 && entry->executes && !entry->held_back) {
+            run[course->plan.run_count++] = *id;
+        }
+    }
+}
+
+static void make_plan(struct resource *resource)
+{
+    struct course *course = &resource->course;
+    bool scan = course->scan;
+    chp_arena_deinit(&course->arena);
+    *course = (struct course){.valid = true, .scan = scan};
+    chp_replica_plan(resource->replica, &course->arena, &course->plan);
+    if (course->plan.kind == CHP_PLAN_DIVERGED) {
+        go_on_diverged(resource, course);
+    }
+    for (size_t i = 0; i < chp_replica_count(resource->replica); i++) {
+        chp_replica_entry(resource->replica, i)->planned = false;
+    }
+    for (size_t i = 0; i < course->plan.run_count; i++) {
+        chp_replica_find(resource->replica, &course->plan.run[i])->planned = true;
+    }
+}
+
+/* The execution here gets another state without a run. */
+static void conclude(struct chp_engine *engine, struct resource *resource, struct chp_entry *entry,
+                     const char *reason, const struct chp_now *now, struct chp_effects *effects)
+{
+    struct chp_operation operation = {.id = entry->id,
+                                      .resource = resource->row.id,
+                                      .dot = entry->dot,
+                                      .stamp = entry->stamp,
+                                      .type = entry->type};
+    struct chp_ack ack = {
+        .operation = entry->id,
+        .resource = resource->row.id,
+        .site = engine->config.site,
+        .incarnation = engine->incarnation,
+        .run = entry->run,
+        .state = entry->state,
+        .exit_code = entry->state == CHP_STATE_DONE ? 0 : -1,
+        .reason = reason,
+        .started_ms = now->wall_ms,
+    };
+    engine__conclude(engine, &operation, &ack, now, effects);
+}
+
+static void supersede(struct chp_engine *engine, struct resource *resource, struct chp_entry *entry,
+                      const char *reason, const struct chp_now *now, struct chp_effects *effects)
+{
+    struct pending *pending = resource__find_pending(resource, &entry->id);
+    CHP_ASSERT(pending == NULL || resource->running != pending);
+    entry->run += chp_state_final(entry->state);
+    entry->state = CHP_STATE_SUPERSEDED;
+    conclude(engine, resource, entry, reason, now, effects);
+    if (pending != NULL) {
+        resource__remove_pending(resource, pending);
+    }
+}
+
+/* It takes effect by being held: nothing runs. */
+static void settle_void(struct chp_engine *engine, struct resource *resource,
+                        struct chp_entry *entry, const struct chp_now *now,
+                        struct chp_effects *effects)
+{
+    struct pending *pending = resource__find_pending(resource, &entry->id);
+    entry->state = CHP_STATE_DONE;
+    conclude(engine, resource, entry, NULL, now, effects);
+    outcome__voided(resource, entry, effects);
+    if (pending != NULL) {
+        resource__remove_pending(resource, pending);
+    }
+}
+
+/* Brings the state of the execution here up to date with what has become of the operation. */
+static void settle(struct chp_engine *engine, struct resource *resource, struct chp_entry *entry,
+                   const struct chp_now *now, struct chp_effects *effects)
+{
+    struct chp_fate fate;
+    bool ended = chp_state_final(entry->state);
+    if (!entry->executes || entry->waits || entry->undoing || entry->state == CHP_STATE_IN_DOUBT ||
+        entry->state == CHP_STATE_RUNNING) {
+        return;
+    }
+    if (entry->is_void) {
+        if (!ended) {
+            settle_void(engine, resource, entry, now, effects);
+        }
+        return;
+    }
+    if (entry->refused) {
+        if (!ended) {
+            entry->state = CHP_STATE_REFUSED;
+            conclude(engine, resource, entry,
+                     chp_replica_reason(resource->replica, entry, &effects->batch.arena), now,
+                     effects);
+        }
+        return;
+    }
+    bool known = chp_sequence_fate(chp_replica_sequence(resource->replica), &entry->id, &fate);
+    CHP_ASSERT(known);
+    if (fate.displaced == CHP_DISPLACED_VOID) {
+        return;
+    }
+    if (fate.displaced != CHP_DISPLACED_NOT) {
+        if (!ended ||
+            (entry->state == CHP_STATE_DONE && fate.displaced == CHP_DISPLACED_TAKE_ONE)) {
+            supersede(engine, resource, entry,
+                      chp_replica_reason(resource->replica, entry, &effects->batch.arena), now,
+                      effects);
+        }
+    } else if (!ended && !entry->planned && !entry->held_back) {
+        supersede(engine, resource, entry,
+                  "not run: an operation that follows it in the sequence replaces what it does",
+                  now, effects);
+    } else if (entry->state == CHP_STATE_SUPERSEDED && entry->effect > 0 && !entry->planned) {
+        entry->run++;
+        entry->state = CHP_STATE_DONE;
+        conclude(engine, resource, entry, NULL, now, effects);
+    }
+}
+
+static void settle_all(struct chp_engine *engine, struct resource *resource,
+                       const struct chp_now *now, struct chp_effects *effects)
+{
+    if (resource->course.plan.kind == CHP_PLAN_DIVERGED) {
+        resource->course.scan = false;
+    }
+    if (resource->course.scan) {
+        for (size_t i = 0; i < chp_replica_count(resource->replica); i++) {
+            settle(engine, resource, chp_replica_entry(resource->replica, i), now, effects);
+        }
+        resource->course.scan = false;
+        return;
+    }
+    CHP_LIST_FOREACH_SAFE(&resource->pending, link, following)
+    {
+        const struct pending *pending = CHP_CONTAINER(link, struct pending, link);
+        settle(engine, resource, chp_replica_find(resource->replica, &pending->operation->id), now,
+               effects);
+    }
+}
+
+/* What was superseded and is to run after all. */
+static bool waits_unseen(const struct chp_entry *entry)
+{
+    return chp_state_final(entry->state);
+}
+
+static bool is_unsettled(struct resource *resource)
+{
+    const struct course *course = &resource->course;
+    if (course->undo_at < course->plan.undo_count) {
+        return true;
+    }
+    for (size_t i = course->run_at; i < course->plan.run_count; i++) {
+        if (waits_unseen(chp_replica_find(resource->replica, &course->plan.run[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_degraded(struct resource *resource)
+{
+    for (size_t i = 0; resource->has_failed && i < chp_replica_count(resource->replica); i++) {
+        const struct chp_entry *entry = chp_replica_entry(resource->replica, i);
+        struct chp_fate fate;
+        if (entry->done_elsewhere &&
+            (entry->state == CHP_STATE_FAILED || entry->state == CHP_STATE_REFUSED ||
+             !chp_state_final(entry->state)) &&
+            chp_sequence_fate(chp_replica_sequence(resource->replica), &entry->id, &fate) &&
+            fate.displaced == CHP_DISPLACED_NOT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_deleted(struct resource *resource)
+{
+    struct chp_sequence *sequence = chp_replica_sequence(resource->replica);
+    size_t count = chp_sequence_count(sequence);
+    if (count == 0) {
+        return false;
+    }
+    const struct chp_entry *last =
+        chp_replica_find(resource->replica, chp_sequence_at(sequence, count - 1));
+    return strcmp(last->type, "delete") == 0 && last->effect > 0;
+}
+
+static void tell_diverged(struct chp_engine *engine, const struct resource *resource,
+                          const struct chp_now *now, struct chp_effects *effects)
+{
+    struct chp_buf data = {0};
+    chp_buf_add_text(&data, "{\"reason\":");
+    journal__add_string(&data, resource->row.diverged);
+    chp_buf_add_byte(&data, '}');
+    journal__add(engine,
+                 &(struct journal_entry){.kind = "resource.diverged",
+                                         .resource = resource->row.id,
+                                         .data = journal__take(&data, effects)},
+                 now, effects);
+}
+
+void converge__show(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+                    struct chp_effects *effects)
+{
+    struct chp_resource_row *row = &resource->row;
+    const struct chp_plan *plan = &resource->course.plan;
+    if (resource->replica == NULL || !resource->course.valid) {
+        return;
+    }
+    bool diverged = plan->kind == CHP_PLAN_DIVERGED;
+    bool degraded = is_degraded(resource);
+    bool deleted = is_deleted(resource);
+    bool unsettled = is_unsettled(resource);
+    bool news = diverged && row->diverged == NULL;
+    if (diverged == (row->diverged != NULL) && degraded == row->degraded &&
+        deleted == row->deleted && unsettled == row->unsettled &&
+        plan->order_assumed == row->order_assumed) {
+        return;
+    }
+    row->diverged = diverged ? chp_arena_strdup(&resource->arena, plan->reason) : NULL;
+    row->degraded = degraded;
+    row->deleted = deleted;
+    row->unsettled = unsettled;
+    row->order_assumed = plan->order_assumed;
+    resource__write(resource, effects);
+    if (news) {
+        tell_diverged(engine, resource, now, effects);
+    }
+}
+
+bool converge__next(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+                    struct chp_effects *effects, struct step *step)
+{
+    struct course *course = &resource->course;
+    if (!course->valid) {
+        make_plan(resource);
+        settle_all(engine, resource, now, effects);
+    }
+    converge__show(engine, resource, now, effects);
+    if (is_over(course)) {
+        return false;
+    }
+    step->undo = course->undo_at < course->plan.undo_count;
+    step->entry =
+        chp_replica_find(resource->replica, step->undo ? &course->plan.undo[course->undo_at]
+                                                       : &course->plan.run[course->run_at]);
+    return true;
+}
+
+void converge__stepped(struct resource *resource)
+{
+    struct course *course = &resource->course;
+    if (!course->valid) {
+        return;
+    }
+    if (course->undo_at < course->plan.undo_count) {
+        course->undo_at++;
+    } else {
+        course->run_at++;
+    }
+    /* What ran is where it belongs now: the next plan would be the rest of this one. */
+    if (is_over(course) && course->plan.kind != CHP_PLAN_DIVERGED) {
+        bool assumed = course->plan.order_assumed;
+        course->plan = (struct chp_plan){.kind = CHP_PLAN_NOTHING, .order_assumed = assumed};
+        course->undo_at = 0;
+        course->run_at = 0;
+    }
+}
+
+/* Whether something that has had its effect follows it in the sequence. */
+static bool ran_early(struct resource *resource, const struct chp_entry *entry)
+{
+    struct chp_sequence *sequence = chp_replica_sequence(resource->replica);
+    struct chp_fate fate;
+    if (!resource->course.plan.order_assumed || !chp_sequence_fate(sequence, &entry->id, &fate) ||
+        fate.displaced != CHP_DISPLACED_NOT) {
+        return false;
+    }
+    for (size_t i = fate.place + 1; i < chp_sequence_count(sequence); i++) {
+        if (chp_replica_find(resource->replica, chp_sequence_at(sequence, i))->effect > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The undo of an execution has ended: the operation has no effect any more, and runs again where
+ * it belongs, or not at all. */
+static void undone(struct resource *resource, struct chp_entry *entry, struct chp_ack *ack)
+{
+    if (ack->state == CHP_STATE_DONE) {
+        entry->effect = 0;
+        ack->state = entry->planned ? CHP_STATE_DELIVERED : CHP_STATE_SUPERSEDED;
+        ack->reason = "undone";
+        converge__stepped(resource);
+        return;
+    }
+    /* Whether it still has its effect is not known: nothing is built on it. */
+    entry->has_undo = false;
+    ack->state = CHP_STATE_DONE;
+    ack->reason = "its undo failed";
+    converge__changed(resource);
+}
+
+void converge__ended(struct resource *resource, const struct chp_operation *operation,
+                     const struct chp_now *now, struct chp_ack *ack)
+{
+    if (resource->replica == NULL) {
+        return;
+    }
+    struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
+    bool undo = entry->undoing;
+    ack->unverified = false;
+    entry->undoing = false;
+    if (undo) {
+        undone(resource, entry, ack);
+    } else if (ack->state == CHP_STATE_DONE) {
+        ack->unverified = ran_early(resource, entry);
+        entry->planned = false;
+        entry->effect = ++resource->effect_last;
+        converge__stepped(resource);
+    } else if (ack->state == CHP_STATE_FAILED || ack->state == CHP_STATE_REFUSED) {
+        entry->planned = false;
+        entry->effect = 0;
+        entry->held_back = true;
+        resource->has_failed = true;
+        outcome__retry_later(entry, now);
+        converge__changed(resource);
+    }
+    entry->state = ack->state;
+    entry->run = ack->run;
+}
+
+void converge__begin(struct resource *resource, const struct chp_operation *operation,
+                     const struct chp_ack *ack)
+{
+    if (resource->replica != NULL) {
+        struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
+        entry->state = ack->state;
+        entry->run = ack->run;
+    }
+}
