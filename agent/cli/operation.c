@@ -386,9 +386,10 @@ static json_t *rest_json(struct cli *cli, const char *verb, const char *target, 
     return rest;
 }
 
-json_t *cli__rest_json(struct cli *cli, struct cli_operation *operation, int *exit_code)
+json_t *cli__rest_json(struct cli *cli, struct cli_operation *operation, size_t first,
+                       int *exit_code)
 {
-    json_t *rest = rest_json(cli, cli->args.operands[0], cli->args.operands[1],
+    json_t *rest = rest_json(cli, cli->args.operands[first], cli->args.operands[first + 1],
                              cli__given(&cli->args, OPT_DATA), exit_code);
     if (rest != NULL) {
         *exit_code = add_body(cli, operation, rest);
@@ -400,7 +401,7 @@ json_t *cli__rest_json(struct cli *cli, struct cli_operation *operation, int *ex
     return rest;
 }
 
-int cli__operation_undo(struct cli *cli, struct cli_operation *operation, bool is_rest)
+int cli__operation_undo(struct cli *cli, json_t *body, bool is_rest)
 {
     const char *line = cli__arg(&cli->args, OPT_UNDO);
     const char **words;
@@ -425,6 +426,6 @@ int cli__operation_undo(struct cli *cli, struct cli_operation *operation, bool i
     } else {
         CHP_ASSERT(json_object_set_new(undo, is_rest ? "http" : "command", task) == 0);
     }
-    CHP_ASSERT(json_object_set_new(operation->body, "undo", undo) == 0);
+    CHP_ASSERT(json_object_set_new(body, "undo", undo) == 0);
     return exit_code;
 }

@@ -50,8 +50,8 @@ static void take_execution(struct chp_entry *entry, const struct chp_history_row
     entry->effect = row->effect;
     entry->undoing = row->undoing;
     entry->done_elsewhere = row->done_elsewhere;
-    entry->held_back = row->executes && row->effect == 0 &&
-                       (row->state == CHP_STATE_FAILED || row->state == CHP_STATE_REFUSED);
+    entry->held_back =
+        row->executes && (row->state == CHP_STATE_FAILED || row->state == CHP_STATE_REFUSED);
 }
 
 static void fill_replica(struct account *account)
@@ -175,8 +175,7 @@ static json_t *json_of_line(struct account *account, const struct line *line)
     char entered[CHP_TIME_TEXT_BYTES];
     json_t *json = json_object();
     chp_clock_format(operation->entered_ms, entered);
-    set(json, "place",
-        line->in_sequence ? json_integer((json_int_t)line->place + 1) : json_null());
+    set(json, "place", line->in_sequence ? json_integer((json_int_t)line->place + 1) : json_null());
     set(json, "id", json_of_id(&operation->id));
     set(json, "type", json_string(operation->type));
     set(json, "origin", json_string(operation->dot.origin));
@@ -242,7 +241,8 @@ static const json_t *result_at(const json_t *operation, const char *site)
 
 json_t *account__history_of_none(const char *resource, const char *site, const json_t *answer)
 {
-    static const char *const kept[] = {"id", "type", "origin", "entered_at", "principal", "summary"};
+    static const char *const kept[] = {"id",         "type",      "origin",
+                                       "entered_at", "principal", "summary"};
     const json_t *found = json_object_get(answer, "operations");
     json_t *operations = json_array();
     size_t i;
@@ -457,10 +457,9 @@ static json_t *json_of_steps(struct account *account, const struct chp_uuid *ids
     for (size_t i = 0; i < count && i < ACCOUNT_LIST_MAX; i++) {
         const struct chp_entry *entry = chp_replica_find(account->replica, &ids[i]);
         CHP_ASSERT(entry != NULL);
-        json_t *step =
-            json_pack("{s:o, s:s, s:b, s:b}", "operation",
-                      entry == added ? json_null() : json_of_id(&ids[i]), "type", entry->type,
-                      "new", entry == added, "again", entry != added && entry->run > 0);
+        json_t *step = json_pack(
+            "{s:o, s:s, s:b, s:b}", "operation", entry == added ? json_null() : json_of_id(&ids[i]),
+            "type", entry->type, "new", entry == added, "again", entry != added && entry->run > 0);
         CHP_ASSERT(step != NULL && json_array_append_new(list, step) == 0);
     }
     return list;
@@ -483,8 +482,7 @@ static json_t *json_of_plan(struct account *account, const struct chp_entry *add
     set(json, "place",
         known && fate.displaced == CHP_DISPLACED_NOT ? json_integer((json_int_t)fate.place + 1)
                                                      : json_null());
-    set(json, "reason",
-        text_or_null(chp_replica_reason(account->replica, added, &account->arena)));
+    set(json, "reason", text_or_null(chp_replica_reason(account->replica, added, &account->arena)));
     set_displaced(account, json);
     set(json, "undo", json_of_steps(account, plan.undo, plan.undo_count, added));
     set_count(json, "undo_count", plan.undo_count);
@@ -513,8 +511,7 @@ json_t *account__plan(struct account *account, const struct chp_operation *opera
         return NULL;
     }
     for (size_t i = 0; i < account->row->member_count; i++) {
-        added->executes =
-            added->executes || strcmp(account->row->members[i], account->site) == 0;
+        added->executes = added->executes || strcmp(account->row->members[i], account->site) == 0;
     }
     added->state = CHP_STATE_DELIVERED;
     return json_of_plan(account, added, before.kind);

@@ -505,6 +505,29 @@ int gateway__show_from_json(const json_t *body, struct chp_arena *arena, struct 
     return rc != 0 ? rc : read_payload(body, arena, &show->driver, &show->payload, error);
 }
 
+int gateway__ask_from_json(const json_t *body, uint64_t *deadline_ms, struct chp_error *error)
+{
+    int rc = FIELDS_CHECK(body, "the body", error, "command", "http", "timeout_ms");
+    return rc != 0 ? rc : read_deadline(body, deadline_ms, error);
+}
+
+int gateway__plan_from_json(const json_t *body, struct chp_arena *arena,
+                            struct chp_request *request, uint64_t *deadline_ms,
+                            struct chp_error *error)
+{
+    int rc = FIELDS_CHECK(body, "the body", error, "type", "command", "http", "undo", "timeout_ms");
+    rc = rc != 0 ? rc : require_string(body, "type", arena, &request->type, error);
+    rc = rc != 0 ? rc : chp_type_check(request->type, error);
+    rc = rc != 0 ? rc : read_deadline(body, deadline_ms, error);
+    if (rc == 0 &&
+        (json_object_get(body, "command") != NULL || json_object_get(body, "http") != NULL ||
+         json_object_get(body, "undo") != NULL)) {
+        rc = read_payload(body, arena, &request->driver, &request->payload, error);
+        rc = rc != 0 ? rc : read_undo(body, arena, request, error);
+    }
+    return rc;
+}
+
 /* --- answers ----------------------------------------------------------------------------- */
 
 json_t *gateway__json_text(const char *text)

@@ -28,6 +28,14 @@ int gateway__request_check(const struct chp_agent_port *port, const struct chp_r
 /* The body of a show: command or http, timeout_ms. Fills driver, payload, deadline_ms. */
 int gateway__show_from_json(const json_t *body, struct chp_arena *arena, struct chp_show *show,
                             struct chp_error *error) CHP_MUST_CHECK;
+/* The body of a diff that reads nothing: timeout_ms. */
+int gateway__ask_from_json(const json_t *body, uint64_t *deadline_ms,
+                           struct chp_error *error) CHP_MUST_CHECK;
+/* The body of a plan: type, timeout_ms, and command or http with undo, which may be left out:
+ * driver is then NULL. */
+int gateway__plan_from_json(const json_t *body, struct chp_arena *arena,
+                            struct chp_request *request, uint64_t *deadline_ms,
+                            struct chp_error *error) CHP_MUST_CHECK;
 /* sh -c command, as a payload in arena. */
 int gateway__payload_of_shell(const char *command, struct chp_arena *arena,
                               struct chp_bytes *payload, struct chp_error *error) CHP_MUST_CHECK;

@@ -120,6 +120,34 @@ static void double_show(struct chp_agent *agent, const struct chp_show *show,
     add_user(agent, user)->on_answer = on_answer;
 }
 
+static void double_history(struct chp_agent *agent, const char *resource, size_t limit,
+                           chp_json_fn *on_answer, void *user)
+{
+    struct chp_error error = {0};
+    if (agent->reply_code != 0) {
+        (void)chp_error_set(&error, agent->reply_code, "the double says no");
+        on_answer(user, agent->reply_code, NULL, &error);
+        return;
+    }
+    json_t *json = json_pack("{s:s, s:I}", "resource", resource, "limit", (json_int_t)limit);
+    on_answer(user, 0, json, NULL);
+    json_decref(json);
+}
+
+static void double_knowledge(struct chp_agent *agent, const struct chp_show *show,
+                             chp_show_fn *on_answer, void *user)
+{
+    agent->last.type = NULL;
+    double_show(agent, show, on_answer, user);
+}
+
+static void double_plan(struct chp_agent *agent, const struct chp_show *show, const char *type,
+                        bool has_undo, chp_show_fn *on_answer, void *user)
+{
+    agent->last.type = chp_arena_printf(&agent->arena, "%s%s", type, has_undo ? " undo" : "");
+    double_show(agent, show, on_answer, user);
+}
+
 static void double_resolve(struct chp_agent *agent, const struct chp_resolve *resolve,
                            const char *site, uint64_t timeout_ms, chp_resolve_fn *on_done,
                            void *user)
@@ -320,6 +348,9 @@ const struct chp_agent_vtable *double_vtable(void)
         .watch_events = double_watch_events,
         .unwatch = double_unwatch,
         .show = double_show,
+        .history = double_history,
+        .knowledge = double_knowledge,
+        .plan = double_plan,
         .resolve = double_resolve,
         .query = double_query,
         .query_cancel = double_query_cancel,
