@@ -88,10 +88,12 @@ static void run(struct node *node, const struct chp_after *after)
         CHP_ASSERT(node->run_count < CLUSTER_RUNS_MAX);
         struct cluster_run *ran = &node->runs[node->run_count++];
         ran->operation = operation->id;
-        (void)snprintf(ran->type, sizeof ran->type, "%s", operation->type);
+        (void)snprintf(ran->type, sizeof ran->type, "%s%s", after->run.undo ? "-" : "",
+                       operation->type);
     }
     if (!node->commands_hang) {
-        bool fails = strcmp(operation->type, "fail") == 0;
+        bool fails = strcmp(operation->type, "fail") == 0 ||
+                     (node->fails != NULL && strcmp(operation->type, node->fails) == 0);
         struct chp_completion completion = {.operation = operation->id,
                                             .run = after->run.run,
                                             .state = fails ? CHP_STATE_FAILED : CHP_STATE_DONE,
@@ -504,6 +506,8 @@ struct chp_uuid cluster_request(struct node *node, const char *resource, const c
     request->reply_to = node->reply_to;
     request->correlation_id = node->reply_to;
     request->payload = chp_arena_bytes(arena, chp_buf_bytes(&payload));
+    request->undo = node->undo ? request->payload : (struct chp_bytes){0};
+    request->config = node->matrix;
     chp_buf_deinit(&payload);
     struct chp_event event = {.kind = CHP_EVENT_REQUEST,
                               .request = {.ticket = ++cluster->next_ticket, .request = request}};
@@ -593,6 +597,29 @@ void cluster_write(struct node *node, struct chp_batch *batch)
     chp_store_submit(node->store, batch);
     while (chp_mem_store_run(node->store)) {
     }
+}
+
+static void row_on_done(struct chp_batch *batch, int code, const struct chp_error *error)
+{
+    (void)error;
+    CHP_ASSERT(code == 0 && batch->loads[0].found);
+}
+
+struct chp_resource_row cluster_row(struct node *node, const char *resource, size_t *operations)
+{
+    struct chp_batch batch = {.on_done = row_on_done};
+    struct chp_load *load = chp_batch_load(&batch, CHP_LOAD_RESOURCE);
+    load->resource = resource;
+    CHP_ASSERT(node->in_flight == NULL);
+    chp_store_submit(node->store, &batch);
+    while (chp_mem_store_run(node->store)) {
+    }
+    struct chp_resource_row row = batch.loads[0].resource_result.row; /* points into the store */
+    if (operations != NULL) {
+        *operations = batch.loads[0].resource_result.history_count;
+    }
+    chp_batch_deinit(&batch);
+    return row;
 }
 
 static void shown_on_answer(void *user, int code, const char *json, const struct chp_error *error)

@@ -70,6 +70,9 @@ struct node {
     size_t told_count;
     uint64_t told_last;
     bool commands_doubt; /* they end in doubt */
+    const char *fails;   /* commands of this type fail here, or NULL */
+    const char *matrix;  /* of the next requests, or NULL */
+    bool undo;           /* the next requests bring one */
     int resolved_code;   /* the last answer to a resolve, its sentence in error */
     size_t resolved_count;
     int64_t clock_ms; /* what its wall clock is ahead of the others' */
@@ -119,6 +122,8 @@ struct chp_now cluster_now(const struct node *node);
 struct chp_stamp cluster_stamp(struct node *node, const struct chp_uuid *operation, bool *suspect);
 /* What the store of node has of the operation at a site: "state run reason". */
 const char *cluster_shown(struct node *node, const struct chp_uuid *operation, const char *site);
+/* The row of a resource as the store of node has it, and of how many operations. */
+struct chp_resource_row cluster_row(struct node *node, const char *resource, size_t *operations);
 /* Puts an item into the stream of operations from a site to another, as if it had been sent. */
 void cluster_inject(struct cluster *cluster, int from, int to, uint64_t number,
                     struct chp_bytes item);
