@@ -426,6 +426,16 @@ static void held_with(const struct account *account, const struct chp_dot *dot,
     }
 }
 
+/* {"operation", "type"} of those that are not more than a list takes. */
+static void append_named(json_t *list, size_t before, const struct chp_entry *entry)
+{
+    if (before < ACCOUNT_LIST_MAX) {
+        json_t *named =
+            json_pack("{s:o, s:s}", "operation", json_of_id(&entry->id), "type", entry->type);
+        CHP_ASSERT(named != NULL && json_array_append_new(list, named) == 0);
+    }
+}
+
 /* Those that were in the sequence before and are not now. */
 static void set_displaced(struct account *account, json_t *json)
 {
@@ -435,34 +445,40 @@ static void set_displaced(struct account *account, json_t *json)
     for (size_t i = 0; i < account->count; i++) {
         const struct line *line = &account->lines[i];
         struct chp_fate fate;
-        if (!line->in_sequence || !chp_sequence_fate(sequence, &line->entry->id, &fate) ||
-            fate.displaced == CHP_DISPLACED_NOT) {
-            continue;
-        }
-        if (++count <= ACCOUNT_LIST_MAX) {
-            json_t *displaced = json_pack("{s:o, s:s}", "operation", json_of_id(&line->entry->id),
-                                          "type", line->entry->type);
-            CHP_ASSERT(displaced != NULL && json_array_append_new(list, displaced) == 0);
+        if (line->in_sequence && chp_sequence_fate(sequence, &line->entry->id, &fate) &&
+            fate.displaced != CHP_DISPLACED_NOT) {
+            append_named(list, count++, line->entry);
         }
     }
     set(json, "displaces", list);
     set_count(json, "displaces_count", count);
 }
 
-/* added: the new one, whose id says nothing to anybody. */
-static json_t *json_of_steps(struct account *account, const struct chp_uuid *ids, size_t count,
-                             const struct chp_entry *added)
+static void set_undone(struct account *account, json_t *json, const struct chp_plan *plan)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < count && i < ACCOUNT_LIST_MAX; i++) {
-        const struct chp_entry *entry = chp_replica_find(account->replica, &ids[i]);
+    for (size_t i = 0; i < plan->undo_count; i++) {
+        append_named(list, i, chp_replica_find(account->replica, &plan->undo[i]));
+    }
+    set(json, "undo", list);
+    set_count(json, "undo_count", plan->undo_count);
+}
+
+/* added: the new one, whose id says nothing to anybody. */
+static void set_run(struct account *account, json_t *json, const struct chp_plan *plan,
+                    const struct chp_entry *added)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < plan->run_count && i < ACCOUNT_LIST_MAX; i++) {
+        const struct chp_entry *entry = chp_replica_find(account->replica, &plan->run[i]);
         CHP_ASSERT(entry != NULL);
-        json_t *step = json_pack(
-            "{s:o, s:s, s:b, s:b}", "operation", entry == added ? json_null() : json_of_id(&ids[i]),
-            "type", entry->type, "new", entry == added, "again", entry != added && entry->run > 0);
+        json_t *step = json_pack("{s:o, s:s, s:b, s:b}", "operation",
+                                 entry == added ? json_null() : json_of_id(&entry->id), "type",
+                                 entry->type, "new", entry == added, "again", entry->effect > 0);
         CHP_ASSERT(step != NULL && json_array_append_new(list, step) == 0);
     }
-    return list;
+    set(json, "run", list);
+    set_count(json, "run_count", plan->run_count);
 }
 
 static json_t *json_of_plan(struct account *account, const struct chp_entry *added,
@@ -484,10 +500,8 @@ static json_t *json_of_plan(struct account *account, const struct chp_entry *add
                                                      : json_null());
     set(json, "reason", text_or_null(chp_replica_reason(account->replica, added, &account->arena)));
     set_displaced(account, json);
-    set(json, "undo", json_of_steps(account, plan.undo, plan.undo_count, added));
-    set_count(json, "undo_count", plan.undo_count);
-    set(json, "run", json_of_steps(account, plan.run, plan.run_count, added));
-    set_count(json, "run_count", plan.run_count);
+    set_undone(account, json, &plan);
+    set_run(account, json, &plan, added);
     set_count(json, "again", plan.again);
     set(json, "order_assumed", json_boolean(plan.order_assumed));
     return json;

@@ -54,14 +54,28 @@ static json_t *json_of_told(const json_t *answer, const char *key)
     return json;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* By name, since they came in any order. */
 static json_t *json_of_all(const struct compare *compare, const char *key)
 {
     json_t *sites = json_object();
+    const char *names[CHP_SITES_MAX];
+    size_t count = 0;
     const char *site;
     json_t *answer;
     json_object_foreach(compare->told, site, answer)
     {
-        (void)json_object_set_new(sites, site, json_of_told(answer, key));
+        CHP_ASSERT(count < CHP_SITES_MAX);
+        names[count++] = site;
+    }
+    qsort(names, count, sizeof names[0], by_name);
+    for (size_t i = 0; i < count; i++) {
+        answer = json_object_get(compare->told, names[i]);
+        (void)json_object_set_new(sites, names[i], json_of_told(answer, key));
     }
     return sites;
 }

@@ -750,7 +750,7 @@ def test_plan(api, env):
     old = {"operation": OPERATION, "type": "add"}
     answer = {"resource": "greeting", "type": "set", "sites": {
         "Nantes": plan_of(displaces=[old] * 7, displaces_count=9),
-        "Rennes": plan_of(plan="compensate", undo=[dict(old, new=False, again=True)], undo_count=1, again=1, order_assumed=True),
+        "Rennes": plan_of(plan="compensate", undo=[old], run=[dict(old, new=False, again=True)], undo_count=1, again=1, order_assumed=True),
         "Paris": plan_of(plan="diverged", why="operation x (add) ran here, can't be undone", place=None, reason="superseded by y"),
         "Brest": {"state": "refused", "plan": None, "reason": 'this site has no driver "cheops"'}}}
     conforms(answer, "PlanAnswer")
@@ -760,7 +760,7 @@ def test_plan(api, env):
                                      "timeout_ms": 20000}
     assert re.search(rf"^Nantes +append +3 +9 +0 +1 +0\n(    displaces {OPERATION} \(add\)\n){{5}}    \.\.\. 9 in all\n"
                      r"    runs the new one \(set\)$", text, re.M)
-    assert f"    undoes {OPERATION} (add) again\n" in text and "some stay in another order" in text
+    assert f"    undoes {OPERATION} (add)\n    runs {OPERATION} (add) again\n    some stay in another order" in text
     assert re.search(r"^Paris +diverged +- .*\n    operation x .*undone\n    the new one: superseded by y$", text, re.M)
     assert re.search(r'^Brest +unknown( +-)+\n    this site has no driver "cheops"$', text, re.M)
     assert json.loads(ok(env, "-o", "json", "resource", "plan", "greeting", "--type", "set")) == answer

@@ -376,11 +376,11 @@ static void a_plan_is_each_members_own(void **state)
     answer(f, NULL, CHP_STATE_DONE, "");
     assert_true(client_sees(
         f->client,
-        "{\"resource\":\"web\",\"type\":\"set\",\"sites\":{\"Paris\":{\"state\":\"done\",\"plan\":"
-        "{\"plan\":\"append\"},\"reason\":null},\"Rennes\":{\"state\":\"refused\",\"plan\":null,"
-        "\"reason\":null},\"Nantes\":{\"state\":\"timeout\",\"plan\":null,\"reason\":\"the site "
-        "did "
-        "not answer in time\"}}}",
+        "{\"resource\":\"web\",\"type\":\"set\",\"sites\":{\"Nantes\":{\"state\":\"timeout\","
+        "\"plan\":null,\"reason\":\"the site did not answer in time\"},\"Paris\":{\"state\":"
+        "\"done\",\"plan\":{\"plan\":\"append\"},\"reason\":null},\"Rennes\":{\"state\":"
+        "\"refused\","
+        "\"plan\":null,\"reason\":null}}}",
         1000));
     ask(f, "plan",
         "{\"type\":\"set\",\"command\":[\"touch\",\"a\"],\"undo\":{\"command\":[\"rm\",\"a\"]}}");
