@@ -179,7 +179,7 @@ def test_scope_explain(bed):
 def test_help_everywhere_and_completion(bed):
     assert bed.cli("--help").exit_code == 0
     for verb in ("exec", "http", "show", "op show", "op list", "op watch", "resource list", "resource show",
-                 "resource history", "site list", "events", "scope explain", "dead list", "dead show", "dead requeue",
+                 "resource history", "resource plan", "resource diff", "site list", "events", "scope explain", "dead list", "dead show", "dead requeue",
                  "dead drop", "doctor", "completion"):
         done = bed.cli(*verb.split(), "--help")
         assert done.exit_code == 0 and "usage" in done.out.lower(), (verb, done)
