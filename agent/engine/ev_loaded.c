@@ -62,6 +62,9 @@ static void take_history(struct chp_engine *engine, struct resource *resource,
         }
         struct chp_entry *entry = chp_replica_find(resource->replica, &row->operation->id);
         entry->completed = row->completed;
+        if (row->failed_everywhere) { /* voided before, unless there was no time for it */
+            outcome__failed_everywhere(engine, resource->row.id, &row->operation->id);
+        }
         if (!row->executes) {
             continue;
         }

@@ -305,7 +305,8 @@ struct chp_history_row {
     uint64_t effect; /* as the next, see chp_execution_row */
     bool undoing;
     bool done_elsewhere;
-    bool completed; /* every member has answered: known at its origin */
+    bool completed;         /* every member has answered: known at its origin */
+    bool failed_everywhere; /* and all of them that it failed */
 };
 
 struct chp_event_row {
