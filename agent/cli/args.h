@@ -43,6 +43,9 @@ enum cli_complete {
     X(FILE, "file", 0, "NAME=PATH", true, NAME_PATH,                                               \
       "send a file along; {NAME} in the command is where it lies; may be repeated")                \
     X(CONFIG, "config", 0, "FILE", false, PATH, "resolution matrix of the resource, as JSON")      \
+    X(UNDO, "undo", 0, "COMMAND", false, NOTHING,                                                  \
+      "takes the effect back, when the order of operations asks for it: 'rm /tmp/hello', or of a " \
+      "request 'METHOD SERVICE/PATH'")                                                             \
     X(KEY, "key", 0, "KEY", false, NOTHING,                                                        \
       "idempotency key: the same key never runs twice (default: a new one)")                       \
     X(TIMEOUT, "timeout", 0, "DURATION", false, NOTHING,                                           \

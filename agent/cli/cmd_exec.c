@@ -12,6 +12,9 @@ int cli__cmd_exec(struct cli *cli)
     }
     if (exit_code == CLI_OK) {
         CHP_ASSERT(json_object_set_new(operation.body, "command", command) == 0);
+        exit_code = cli__operation_undo(cli, operation.body, false);
+    }
+    if (exit_code == CLI_OK) {
         exit_code = cli__operation_files(cli, &operation);
     }
     if (exit_code == CLI_OK) {

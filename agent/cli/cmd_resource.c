@@ -77,10 +77,14 @@ int cli__cmd_resource_show(struct cli *cli)
             {"resource", "id"}, {"state", "state"},           {"level", "level"},
             {"scope", "scope"}, {"operations", "operations"},
         };
+        const char *diverged = cli__text(resource, "diverged");
         const json_t *config = json_object_get(resource, "config");
         char *matrix =
             config == NULL || json_is_null(config) ? NULL : json_dumps(config, JSON_COMPACT);
         cli__view_fields(cli, resource, fields, sizeof fields / sizeof fields[0]);
+        if (diverged != NULL) {
+            cli__view_line(cli, "diverged", diverged);
+        }
         cli__view_line(cli, "members",
                        cli__joined(cli, json_object_get(resource, "members"), ", "));
         cli__view_line(cli, "created", cli__when(cli, cli__text(resource, "created_at")));
@@ -99,10 +103,54 @@ int cli__cmd_resource_show(struct cli *cli)
     return exit_code;
 }
 
+/* What became of it at the site that was asked. */
+static const char *here_text(struct cli *cli, const json_t *entry)
+{
+    const char *state = cli__text(entry, "state");
+    bool applied = json_is_true(json_object_get(entry, "applied"));
+    json_int_t run = json_integer_value(json_object_get(entry, "run"));
+    if (state == NULL || json_is_true(json_object_get(entry, "undoing"))) {
+        return state == NULL ? NULL : "undoing";
+    }
+    if (strcmp(state, "superseded") == 0) {
+        return applied ? "superseded, in effect" : run > 0 ? "undone" : state;
+    }
+    if (strcmp(state, "delivered") == 0 && run > 0) {
+        return "runs again";
+    }
+    return strcmp(state, "done") == 0 && run > 1
+               ? chp_arena_printf(&cli->arena, "done, run %lld", (long long)run)
+               : state;
+}
+
+static void print_history(struct cli *cli, const json_t *operations)
+{
+    struct cli_table table;
+    cli__table_init(&table, cli, ">PLACE|OPERATION|TYPE|ORIGIN|HERE|ENTERED|BY|DOES");
+    size_t i;
+    json_t *entry;
+    json_array_foreach(operations, i, entry)
+    {
+        const char *reason = cli__text(entry, "reason");
+        cli__table_add(&table, cli__number(cli, entry, "place"));
+        cli__table_add(&table, cli__text(entry, "id"));
+        cli__table_add(&table, cli__text(entry, "type"));
+        cli__table_add(&table, cli__text(entry, "origin"));
+        cli__table_add(&table, here_text(cli, entry));
+        cli__table_add(&table, cli__when(cli, cli__text(entry, "entered_at")));
+        cli__table_add(&table, cli__text(entry, "principal"));
+        cli__table_add(&table, cli__text(entry, "summary"));
+        if (reason != NULL) {
+            cli__table_note(&table, reason);
+        }
+    }
+    cli__table_print(&table);
+}
+
 int cli__cmd_resource_history(struct cli *cli)
 {
     uint64_t limit;
-    int exit_code = cli__integer(cli, OPT_LIMIT, 100, &limit);
+    int exit_code = cli__integer(cli, OPT_LIMIT, 200, &limit);
     if (exit_code != CLI_OK) {
         return exit_code;
     }
@@ -112,7 +160,12 @@ int cli__cmd_resource_history(struct cli *cli)
     if (exit_code == CLI_OK && cli->json) {
         cli__print_json_array(json_object_get(history, "operations"));
     } else if (exit_code == CLI_OK) {
-        cli__view_operations(cli, json_object_get(history, "operations"));
+        print_history(cli, json_object_get(history, "operations"));
+    }
+    const char *left_out = cli__number(cli, history, "left_out");
+    if (left_out != NULL && strcmp(left_out, "0") != 0) {
+        cli__warn("the oldest operations are left out, %s of them: --limit shows more, up to 5000",
+                  left_out);
     }
     json_decref(history);
     return exit_code;

@@ -254,7 +254,7 @@ static json_t *make_body(struct cli *cli, uint64_t timeout_ms, int *exit_code)
                                    "or cheops show --id ID --http GET service/path");
         return NULL;
     }
-    json_t *payload = rest ? cli__rest_json(cli, NULL, exit_code) : cli__command_json(cli);
+    json_t *payload = rest ? cli__rest_json(cli, NULL, 0, exit_code) : cli__command_json(cli);
     if (payload == NULL) {
         return NULL;
     }

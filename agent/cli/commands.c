@@ -5,8 +5,8 @@
 #define BIT(option) (UINT32_C(1) << OPT_##option)
 
 #define REQUEST_OPTIONS                                                                            \
-    (BIT(ID) | BIT(TYPE) | BIT(SCOPE) | BIT(LEVEL) | BIT(CONFIG) | BIT(KEY) | BIT(DEADLINE) |      \
-     BIT(WAIT) | BIT(NO_WAIT) | BIT(TIMEOUT))
+    (BIT(ID) | BIT(TYPE) | BIT(SCOPE) | BIT(LEVEL) | BIT(CONFIG) | BIT(UNDO) | BIT(KEY) |          \
+     BIT(DEADLINE) | BIT(WAIT) | BIT(NO_WAIT) | BIT(TIMEOUT))
 
 const uint32_t cli__global_options = BIT(SITE) | BIT(API) | BIT(OUTPUT) | BIT(HELP);
 
@@ -18,7 +18,9 @@ const struct cli_command cli__commands[] = {
                 "names, in an order that all sites agree on for the same resource. The scope "
                 "is needed when the resource is created, not again. {NAME} in the command "
                 "becomes the path of the file that --file NAME=PATH sent along; {{ is a "
-                "brace.",
+                "brace. --undo gives a command in one argument, with quotes as in a shell, that "
+                "takes the effect back: a site that has to put an operation before this one "
+                "runs it, then both in their order.",
      .options = REQUEST_OPTIONS | BIT(FILE),
      .takes_command = true,
      .run = cli__cmd_exec},
@@ -27,7 +29,8 @@ const struct cli_command cli__commands[] = {
      .summary = "send a REST request to a service on every site of the scope",
      .details = "Each site sends the request to its own instance of the service, as its "
                 "configuration names it. A body given with --data has the type "
-                "application/json unless -H 'Content-Type: …' says otherwise.",
+                "application/json unless -H 'Content-Type: …' says otherwise. --undo gives a "
+                "request without body to the same effect as that of exec; it has the same headers.",
      .options = REQUEST_OPTIONS | BIT(HEADER) | BIT(DATA),
      .operands_min = 2,
      .operands_max = 2,
@@ -96,13 +99,45 @@ const struct cli_command cli__commands[] = {
      .run = cli__cmd_resource_show},
     {.name = "resource history",
      .operands = "ID",
-     .summary = "the operations of a resource, in their sequence",
-     .details = "",
+     .summary = "the operations of a resource in their sequence: what became of each, and why",
+     .details = "As the site that is asked knows them: the newest, 200 without --limit; those that "
+                "are in the sequence with their place, then the others. HERE is what became of one "
+                "at that site: superseded, in effect: it ran, and what replaces it did as well; "
+                "undone: its undo ran. The sentence below says why it is not in the sequence, or "
+                "not where its time would have it, and is the same at every site that holds the "
+                "same operations.",
      .options = BIT(LIMIT),
      .operands_min = 1,
      .operands_max = 1,
      .complete = CLI_COMPLETE_RESOURCE,
      .run = cli__cmd_resource_history},
+    {.name = "resource plan",
+     .operands = "ID [-- COMMAND [ARGUMENT…]]",
+     .summary = "what a new operation of a type would do at each member, without doing it",
+     .details =
+         "As if it were made now at the site that is asked: the place that it would have, "
+         "which operations it would displace, and what each site would undo and run, some of "
+         "it again. A command is not run, but refused where exec would be; with --undo its "
+         "effect can be taken back.",
+     .options = BIT(TYPE) | BIT(UNDO) | BIT(TIMEOUT),
+     .operands_min = 1,
+     .operands_max = 1,
+     .takes_command = true,
+     .complete = CLI_COMPLETE_RESOURCE,
+     .run = cli__cmd_resource_plan},
+    {.name = "resource diff",
+     .operands = "ID [-- COMMAND [ARGUMENT…] | --http METHOD SERVICE/PATH]",
+     .summary = "what the members know of a resource, and what their applications answer",
+     .details = "Each member says which operations it holds, their sequence (its digest is equal "
+                "where it is the same) and what it still has to do. With a reading command its "
+                "answers are compared, as show does. Exit code 1 when something differs, 4 when a "
+                "member did not answer.",
+     .options = BIT(TIMEOUT) | BIT(HTTP) | BIT(HEADER) | BIT(DATA),
+     .operands_min = 1,
+     .operands_max = 3,
+     .takes_command = true,
+     .complete = CLI_COMPLETE_RESOURCE,
+     .run = cli__cmd_resource_diff},
     {.name = "site list",
      .operands = "",
      .summary = "sites: state, round trip, last contact, what waits for them",

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/sha256.h"
 #include "cli/source.h"
+#include "cli/split.h"
 #include "cli/text.h"
 #include "wire/item.h"
 
@@ -243,22 +244,28 @@ int cli__operation_files(struct cli *cli, struct cli_operation *operation)
     return exit_code;
 }
 
-json_t *cli__command_json(struct cli *cli)
+/* what: "the command". NULL after telling that a word is not text. */
+static json_t *words_json(const char *const *words, size_t count, const char *what)
 {
     json_t *command = json_array();
     CHP_ASSERT(command != NULL);
-    for (size_t i = 0; i < cli->args.word_count; i++) {
-        json_t *word = json_string(cli->args.words[i]);
+    for (size_t i = 0; i < count; i++) {
+        json_t *word = json_string(words[i]);
         if (word == NULL) {
-            (void)cli__fail(
-                CLI_USAGE,
-                "word %zu of the command is not valid UTF-8; send such bytes with --file", i + 1);
+            (void)cli__fail(CLI_USAGE,
+                            "word %zu of %s is not valid UTF-8; send such bytes with --file", i + 1,
+                            what);
             json_decref(command);
             return NULL;
         }
         CHP_ASSERT(json_array_append_new(command, word) == 0);
     }
     return command;
+}
+
+json_t *cli__command_json(struct cli *cli)
+{
+    return words_json(cli->args.words, cli->args.word_count, "the command");
 }
 
 /* --data as given, from @FILE, or from standard input; *source.fd is -1 when text is the value
@@ -307,11 +314,12 @@ static int add_body(struct cli *cli, struct cli_operation *operation, json_t *re
     return exit_code;
 }
 
-/* "Name: value" into a JSON object; Content-Type is JSON unless a header says otherwise. */
-static int add_headers(struct cli *cli, json_t *rest)
+/* "Name: value" into a JSON object; with a body, Content-Type is JSON unless a header says
+ * otherwise, and without one it is left out. */
+static int add_headers(struct cli *cli, json_t *rest, bool has_body)
 {
     json_t *headers = json_object();
-    bool typed = !cli__given(&cli->args, OPT_DATA);
+    bool typed = !has_body;
     CHP_ASSERT(headers != NULL && json_object_set_new(rest, "headers", headers) == 0);
     for (size_t i = 0; i < cli->args.options[OPT_HEADER].count; i++) {
         const char *line = cli->args.options[OPT_HEADER].values[i];
@@ -321,8 +329,11 @@ static int add_headers(struct cli *cli, json_t *rest)
         if (len == 0 || strcspn(line, " \t") < len || line[strcspn(line, "\r\n")] != 0) {
             return cli__fail(CLI_USAGE, "-H takes 'Name: value', not '%s'", cli__clean(cli, line));
         }
-        typed =
-            typed || (len == strlen("Content-Type") && strncasecmp(line, "Content-Type", len) == 0);
+        bool is_type = len == strlen("Content-Type") && strncasecmp(line, "Content-Type", len) == 0;
+        if (is_type && !has_body && cli__given(&cli->args, OPT_DATA)) {
+            continue; /* of the body that another request has */
+        }
+        typed = typed || is_type;
         if (json_object_set_new(headers, chp_arena_strndup(&cli->arena, line, len),
                                 json_string(value)) != 0) {
             return cli__fail(CLI_USAGE, "-H: the header is not valid UTF-8");
@@ -335,18 +346,19 @@ static int add_headers(struct cli *cli, json_t *rest)
     return CLI_OK;
 }
 
-json_t *cli__rest_json(struct cli *cli, struct cli_operation *operation, int *exit_code)
+/* service/path with headers, no body. */
+static json_t *rest_json(struct cli *cli, const char *verb, const char *target, bool has_body,
+                         int *exit_code)
 {
-    char *method = chp_arena_strdup(&cli->arena, cli->args.operands[0]);
-    const char *target = cli->args.operands[1];
+    char *method = chp_arena_strdup(&cli->arena, verb);
     const char *slash = strchr(target, '/');
     for (char *c = method; *c != 0; c++) {
         *c = (char)toupper((unsigned char)*c);
     }
     if (method[0] == 0 || method[strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] != 0) {
-        *exit_code = cli__fail(
-            CLI_USAGE, "'%s' is not an HTTP method; usage: cheops http … METHOD service/path",
-            cli->args.operands[0]);
+        *exit_code =
+            cli__fail(CLI_USAGE,
+                      "'%s' is not an HTTP method; usage: cheops http … METHOD service/path", verb);
         return NULL;
     }
     if (target[0] == 0 || slash == target || strstr(target, "://") != NULL) {
@@ -365,9 +377,21 @@ json_t *cli__rest_json(struct cli *cli, struct cli_operation *operation, int *ex
         *exit_code = set_text(rest, "path", slash == NULL ? "" : slash + 1, "the path");
     }
     if (*exit_code == CLI_OK) {
-        *exit_code = add_headers(cli, rest);
+        *exit_code = add_headers(cli, rest, has_body);
     }
-    if (*exit_code == CLI_OK) {
+    if (*exit_code != CLI_OK) {
+        json_decref(rest);
+        return NULL;
+    }
+    return rest;
+}
+
+json_t *cli__rest_json(struct cli *cli, struct cli_operation *operation, size_t first,
+                       int *exit_code)
+{
+    json_t *rest = rest_json(cli, cli->args.operands[first], cli->args.operands[first + 1],
+                             cli__given(&cli->args, OPT_DATA), exit_code);
+    if (rest != NULL) {
         *exit_code = add_body(cli, operation, rest);
     }
     if (*exit_code != CLI_OK) {
@@ -375,4 +399,33 @@ json_t *cli__rest_json(struct cli *cli, struct cli_operation *operation, int *ex
         return NULL;
     }
     return rest;
+}
+
+int cli__operation_undo(struct cli *cli, json_t *body, bool is_rest)
+{
+    const char *line = cli__arg(&cli->args, OPT_UNDO);
+    const char **words;
+    size_t count;
+    struct chp_error error = {0};
+    int exit_code = CLI_OK;
+    if (line == NULL) {
+        return CLI_OK;
+    }
+    if (cli__split(line, &cli->arena, &words, &count, &error) != 0) {
+        return cli__fail(CLI_USAGE, "--undo: %s", error.text);
+    }
+    if (is_rest && count != 2) {
+        return cli__fail(CLI_USAGE, "--undo takes 'METHOD service/path', not '%s'",
+                         cli__clean(cli, line));
+    }
+    json_t *task = is_rest ? rest_json(cli, words[0], words[1], false, &exit_code)
+                           : words_json(words, count, "--undo");
+    json_t *undo = json_object();
+    if (task == NULL) {
+        exit_code = exit_code == CLI_OK ? CLI_USAGE : exit_code;
+    } else {
+        CHP_ASSERT(json_object_set_new(undo, is_rest ? "http" : "command", task) == 0);
+    }
+    CHP_ASSERT(json_object_set_new(body, "undo", undo) == 0);
+    return exit_code;
 }

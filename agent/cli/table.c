@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { NOTE_INDENT = 4 };
+
 void cli__table_init(struct cli_table *table, struct cli *cli, const char *headers)
 {
     *table = (struct cli_table){.cli = cli};
@@ -28,6 +30,25 @@ void cli__table_add(struct cli_table *table, const char *text)
     }
     bool empty = text == NULL || text[0] == 0;
     table->cells[table->count++] = empty ? "-" : cli__clean(table->cli, text);
+}
+
+void cli__table_note(struct cli_table *table, const char *text)
+{
+    struct chp_arena *arena = &table->cli->arena;
+    CHP_ASSERT(table->count > 0);
+    size_t row = (table->count - 1) / table->columns;
+    if (row >= table->note_cap) {
+        size_t cap = row + 64;
+        const char **grown = chp_arena_calloc(arena, cap, sizeof *grown);
+        if (table->note_cap > 0) {
+            memcpy(grown, table->notes, table->note_cap * sizeof *grown);
+        }
+        table->notes = grown;
+        table->note_cap = cap;
+    }
+    const char *before = table->notes[row] == NULL ? "" : table->notes[row];
+    table->notes[row] =
+        chp_arena_printf(arena, "%s%*s%s\n", before, NOTE_INDENT, "", cli__clean(table->cli, text));
 }
 
 static const char *header_text(const char *header)
@@ -70,6 +91,11 @@ void cli__table_print(const struct cli_table *table)
     print_row(table, table->headers, true, widths, columns_max);
     (void)fputs(cli__color(table->cli, CLI_PLAIN), stdout);
     for (size_t i = 0; i < table->count; i += table->columns) {
+        size_t row = i / table->columns;
         print_row(table, table->cells + i, false, widths, columns_max);
+        if (row < table->note_cap && table->notes[row] != NULL) {
+            (void)printf("%s%s%s", cli__color(table->cli, CLI_DIM), table->notes[row],
+                         cli__color(table->cli, CLI_PLAIN));
+        }
     }
 }

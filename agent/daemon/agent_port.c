@@ -32,12 +32,31 @@ static void port_unwatch(struct chp_agent *agent, void *user)
     submit__forget(agent, user);
     shows__forget(agent->shows, user);
     resolves__forget(agent->resolves, user);
+    histories__forget(agent->histories, user);
 }
 
 static void port_show(struct chp_agent *agent, const struct chp_show *show, chp_show_fn *on_answer,
                       void *user)
 {
     shows__start(agent->shows, show, on_answer, user);
+}
+
+static void port_history(struct chp_agent *agent, const char *resource, size_t limit,
+                         chp_json_fn *on_answer, void *user)
+{
+    histories__start(agent->histories, resource, limit, on_answer, user);
+}
+
+static void port_knowledge(struct chp_agent *agent, const struct chp_show *show,
+                           chp_show_fn *on_answer, void *user)
+{
+    histories__knowledge(agent->histories, show, on_answer, user);
+}
+
+static void port_plan(struct chp_agent *agent, const struct chp_show *show, const char *type,
+                      bool has_undo, chp_show_fn *on_answer, void *user)
+{
+    histories__plan(agent->histories, show, type, has_undo, on_answer, user);
 }
 
 static void port_resolve(struct chp_agent *agent, const struct chp_resolve *resolve,
@@ -126,6 +145,9 @@ const struct chp_agent_vtable agent_port__vtable = {
     .watch_events = port_watch_events,
     .unwatch = port_unwatch,
     .show = port_show,
+    .history = port_history,
+    .knowledge = port_knowledge,
+    .plan = port_plan,
     .resolve = port_resolve,
     .query = port_query,
     .query_cancel = port_query_cancel,

@@ -34,6 +34,7 @@ struct replies;
 struct shows;
 struct sweep;
 struct resolves;
+struct histories;
 
 /* A request on its way to its reply. */
 struct submission {
@@ -97,6 +98,7 @@ struct chp_agent {
     struct shows *shows;
     struct sweep *sweep;
     struct resolves *resolves;
+    struct histories *histories;
 };
 
 /* turn.c: the turn of the loop (agent/doc/architecture.md) */
@@ -258,6 +260,26 @@ void shows__forget(struct shows *shows, const void *user);
 void shows__on_show(struct shows *shows, const char *from, const struct chp_show *show);
 void shows__on_answer(struct shows *shows, const char *from, const struct chp_answer *answer);
 
+/* history.c: what this site knows of a resource, and what a new operation would do */
+struct histories *histories__new(struct chp_agent *agent);
+/* Before shows__free: who waits is not told. */
+void histories__free(struct histories *histories);
+void histories__start(struct histories *histories, const char *resource, size_t limit,
+                      chp_json_fn *on_answer, void *user);
+/* Of show only id, resource, principal and deadline are looked at, as in the next. */
+void histories__knowledge(struct histories *histories, const struct chp_show *show,
+                          chp_show_fn *on_answer, void *user);
+void histories__plan(struct histories *histories, const struct chp_show *show, const char *type,
+                     bool has_undo, chp_show_fn *on_answer, void *user);
+void histories__forget(struct histories *histories, const void *user);
+/* The engine was thrown away, and what was asked with it. */
+void histories__reset(struct histories *histories);
+/* A show for the agent itself, of this or another site. on_done may come from inside the call. */
+void histories__serve(struct histories *histories, const struct chp_show *show,
+                      chp_completion_fn *on_done, void *user);
+/* Returns whether the load was one of its own. */
+bool histories__loaded(struct histories *histories, const struct chp_load *rows);
+
 /* doctor.c: port/agent.h */
 json_t *doctor__check(struct chp_agent *agent, const struct chp_doctor_facts *facts);
 
@@ -292,6 +314,7 @@ enum {
     TOKEN_EVENT = 3,
     TOKEN_REPLY = 4,
     TOKEN_SWEEP = 5,
+    TOKEN_HISTORY = 6,
     TOKEN_SHIFT = 56,
 };
 static inline uint64_t token_of(unsigned owner, uint64_t value)

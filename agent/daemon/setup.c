@@ -473,6 +473,7 @@ static void describe_peers(struct chp_agent *agent, struct chp_arena *arena,
         .events_kept_ms = config->database.events_kept_ms,
         .resources_max = config->agent.resources_max,
         .pending_max = config->agent.pending_max,
+        .operations_kept = config->agent.operations_kept,
         .map_seed = seed,
     };
 }
@@ -566,6 +567,7 @@ static int open_parts(struct daemon *daemon, struct chp_arena *arena, struct chp
     agent->shows = shows__new(agent);
     agent->sweep = sweep__new(agent);
     agent->resolves = resolves__new(agent);
+    agent->histories = histories__new(agent);
     int code = make_directory(daemon->config->agent.state_dir, error);
     if (code == 0) {
         agent->high_water =
@@ -595,6 +597,7 @@ static void close_parts(struct daemon *daemon)
         chp_http_door_free(agent->door);
     }
     resolves__free(agent->resolves);
+    histories__free(agent->histories);
     shows__free(agent->shows);
     executor__free(agent->executor);
     for (size_t i = 0; i < DRIVERS; i++) {

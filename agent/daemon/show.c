@@ -6,6 +6,8 @@
  */
 #include "daemon/daemon.h"
 
+#include "sequence/replica.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,17 +173,21 @@ static void serve(struct shows *shows, const char *from, const struct chp_show *
     served->id = show->id;
     chp_list_append(&shows->served, &served->link);
     shows->served_count++;
-    struct chp_driver *driver = executor__driver(agent, show->driver);
+    bool internal = strcmp(show->driver, CHP_DRIVER_INTERNAL) == 0;
+    struct chp_driver *driver = internal ? NULL : executor__driver(agent, show->driver);
     struct chp_error error = {0};
     int code = 0;
     if (shows->served_count > CHP_SHOWS_MAX) {
         code = chp_error_set(&error, CHP_EBUSY, "too many reading commands run at this site");
+    } else if (internal) {
+        histories__serve(agent->histories, show, served_on_done, served);
+        return;
     } else if (driver == NULL) {
         code = chp_error_set(&error, CHP_EREFUSED, "this site has no driver \"%s\"", show->driver);
     } else {
         code = driver->vtable->check(driver, show->payload, NULL, 0, &error);
     }
-    if (driver == NULL || code != 0) {
+    if (code != 0) {
         struct chp_completion refused = {.operation = show->id,
                                          .state = CHP_STATE_REFUSED,
                                          .exit_code = -1,

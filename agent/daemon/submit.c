@@ -32,10 +32,22 @@ static void copy_request(struct submission *submission, const struct chp_request
     copy->scope = chp_arena_strdup(arena, request->scope);
     copy->driver = chp_arena_strdup(arena, request->driver);
     copy->payload = chp_arena_bytes(arena, request->payload);
+    copy->undo = chp_arena_bytes(arena, request->undo);
     copy->config = chp_arena_strdup(arena, request->config);
     copy->reply_to = chp_arena_strdup(arena, request->reply_to);
     copy->correlation_id = chp_arena_strdup(arena, request->correlation_id);
     copy_files(submission);
+}
+
+static int check_undo(struct chp_agent *agent, const struct chp_request *request,
+                      struct chp_error *error)
+{
+    struct chp_error reason = {0};
+    int code = request->undo.len == 0
+                   ? 0
+                   : agent_port__vtable.check(agent, request->driver, request->undo, request->files,
+                                              request->file_count, &reason);
+    return code == 0 ? 0 : chp_error_set(error, code, "its undo: %s", reason.text);
 }
 
 /* What is refused before the engine sees it: the driver's own check, files that are not here, the
@@ -45,6 +57,7 @@ static int check(struct chp_agent *agent, struct submission *submission, struct 
     struct chp_request *request = &submission->request;
     int code = agent_port__vtable.check(agent, request->driver, request->payload, request->files,
                                         request->file_count, error);
+    code = code != 0 ? code : check_undo(agent, request, error);
     for (size_t i = 0; code == 0 && i < request->file_count; i++) {
         const struct chp_file *file = &request->files[i];
         uint64_t size = 0;
@@ -103,7 +116,7 @@ static void finish(struct chp_agent *agent, struct submission *submission,
 /* What a copy of the request takes, about. */
 static size_t size_of(const struct chp_request *request)
 {
-    size_t bytes = sizeof(struct submission) + request->payload.len +
+    size_t bytes = sizeof(struct submission) + request->payload.len + request->undo.len +
                    (request->config == NULL ? 0 : strlen(request->config));
     for (size_t i = 0; i < request->file_count; i++) {
         bytes += sizeof request->files[i] + request->files[i].content.len;

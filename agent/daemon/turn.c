@@ -162,7 +162,7 @@ static void take_load(struct chp_agent *agent, const struct chp_load *load)
         replies__loaded(agent->replies, load);
     } else if (load->kind == CHP_LOAD_UNDECODED) {
         inbound__stored(agent->inbound, load);
-    } else if (!sweep__loaded(agent->sweep, load)) {
+    } else if (!sweep__loaded(agent->sweep, load) && !histories__loaded(agent->histories, load)) {
         struct chp_event event = {.kind = CHP_EVENT_LOADED, .loaded = load};
         turn__step(agent, &event);
     }
@@ -269,6 +269,7 @@ static void drop_engine(struct chp_agent *agent)
     sweep__reset(agent->sweep);
     submit__store_lost(agent);
     resolves__store_lost(agent->resolves);
+    histories__reset(agent->histories);
 }
 
 static void on_done(struct chp_batch *batch, int code, const struct chp_error *error)

@@ -15,10 +15,8 @@ static const struct {
     const char *name;
     size_t max_bytes;
 } fields[] = {
-    {"command", CHP_PAYLOAD_MAX_BYTES},
-    {"sites", CHP_SCOPE_MAX_BYTES},
-    {"type", CHP_ID_MAX_BYTES},
-    {"config", CHP_CONFIG_MAX_BYTES},
+    {"command", CHP_PAYLOAD_MAX_BYTES}, {"sites", CHP_SCOPE_MAX_BYTES}, {"type", CHP_ID_MAX_BYTES},
+    {"config", CHP_CONFIG_MAX_BYTES},   {"undo", CHP_UNDO_MAX_BYTES},
 };
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0], NO_FIELD = FIELD_COUNT };
 
@@ -71,7 +69,7 @@ static int form_on_part(void *user, const char *name, const char *filename, stru
         return chp_error_set(
             error, CHP_EINVAL,
             "field \"%.60s\" of the form is not known: allowed are command, sites, type, "
-            "config, and files",
+            "config, undo, and files",
             name);
     }
     return begin_file(form, name, error);

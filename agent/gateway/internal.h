@@ -41,6 +41,8 @@ enum {
     GATEWAY_LINGER_MAX_BYTES = 4 * 1024 * 1024,
     GATEWAY_PAGE_DEFAULT = 100,
     GATEWAY_PAGE_MAX = 1000,
+    GATEWAY_HISTORY_DEFAULT = 200,
+    GATEWAY_HISTORY_MAX = 5000,
 };
 
 /* The store takes numbers of at most 18 digits. */
@@ -229,6 +231,14 @@ typedef void gateway_show_fn(struct gateway_exchange *exchange, json_t *answers)
 void gateway__show(struct gateway_exchange *exchange, struct chp_show *asked,
                    gateway_show_fn *on_done);
 
+/* The answers: whether two are the same, and the names of sites by equal answers, those of most
+ * sites first: [["Nantes", "Rennes"], ["Paris"]], without silent sites. New reference. */
+bool gateway__answers_equal(const json_t *a, const json_t *b);
+json_t *gateway__answer_groups(const json_t *answers);
+/* Collects one answer more: true when that was all of them, and those of silent sites are in. */
+bool gateway__answers_add(json_t *answers, const struct chp_answer *answer,
+                          const char *const *sites, size_t site_count);
+
 /* watch.c: tells what becomes of one operation, in one of three languages. */
 enum gateway_language { GATEWAY_LINES, GATEWAY_SSE, GATEWAY_PROTOTYPE };
 struct gateway_watch_options {
@@ -280,6 +290,8 @@ gateway_handler gateway__operation_resolve;
 gateway_handler gateway__resource_list;
 gateway_handler gateway__resource_get;
 gateway_handler gateway__resource_history;
+gateway_handler gateway__resource_plan;
+gateway_handler gateway__resource_diff;
 gateway_handler gateway__resource_show;
 gateway_handler gateway__site_list;
 gateway_handler gateway__event_list;

@@ -283,6 +283,35 @@ static int read_payload(const json_t *body, struct chp_arena *arena, const char 
                            : read_http(http, arena, payload, error);
 }
 
+/* {"command": [...]} or {"http": {...}}, as the body has. */
+static int read_undo(const json_t *body, struct chp_arena *arena, struct chp_request *request,
+                     struct chp_error *error)
+{
+    const json_t *undo = json_object_get(body, "undo");
+    const char *driver = NULL;
+    struct chp_error reason = {0};
+    if (undo == NULL || json_is_null(undo)) {
+        return 0;
+    }
+    if (!json_is_object(undo)) {
+        return chp_error_set(error, CHP_EINVAL,
+                             "field \"undo\" must be an object with \"command\" or \"http\"");
+    }
+    int rc = FIELDS_CHECK(undo, "\"undo\"", error, "command", "http");
+    if (rc != 0) {
+        return rc;
+    }
+    rc = read_payload(undo, arena, &driver, &request->undo, &reason);
+    if (rc != 0) {
+        return chp_error_set(error, rc, "in \"undo\": %s", reason.text);
+    }
+    if (strcmp(driver, request->driver) != 0) {
+        return chp_error_set(error, CHP_EINVAL,
+                             "\"undo\" must have the same of \"command\" and \"http\" as the body");
+    }
+    return chp_undo_check(request->undo, error);
+}
+
 /* --- files ------------------------------------------------------------------------------- */
 
 static int store_blob(const struct chp_agent_port *port, struct chp_bytes content,
@@ -437,7 +466,7 @@ int gateway__request_from_json(const struct chp_agent_port *port, const json_t *
 {
     const json_t *config = json_object_get(body, "config");
     int rc = FIELDS_CHECK(body, "the body", error, "resource", "type", "scope", "level", "command",
-                          "http", "files", "config", "timeout_ms");
+                          "http", "undo", "files", "config", "timeout_ms");
     rc = rc != 0 ? rc : require_string(body, "resource", arena, &request->resource, error);
     rc = rc != 0 ? rc : chp_resource_id_check(request->resource, error);
     rc = rc != 0 ? rc : require_string(body, "type", arena, &request->type, error);
@@ -446,11 +475,26 @@ int gateway__request_from_json(const struct chp_agent_port *port, const json_t *
     rc = rc != 0 ? rc : read_level(body, arena, request, error);
     rc = rc != 0 ? rc : read_deadline(body, &request->deadline_ms, error);
     rc = rc != 0 ? rc : read_payload(body, arena, &request->driver, &request->payload, error);
+    rc = rc != 0 ? rc : read_undo(body, arena, request, error);
     if (rc == 0 && config != NULL && !json_is_null(config)) {
         rc = gateway__config_text(config, arena, &request->config, error);
     }
     /* Last, since it may write blobs. */
     return rc != 0 ? rc : read_files(port, json_object_get(body, "files"), arena, request, error);
+}
+
+int gateway__request_check(const struct chp_agent_port *port, const struct chp_request *request,
+                           struct chp_error *error)
+{
+    struct chp_error reason = {0};
+    int rc = port->vtable->check(port->agent, request->driver, request->payload, request->files,
+                                 request->file_count, error);
+    if (rc != 0 || request->undo.len == 0) {
+        return rc;
+    }
+    rc = port->vtable->check(port->agent, request->driver, request->undo, request->files,
+                             request->file_count, &reason);
+    return rc == 0 ? 0 : chp_error_set(error, rc, "its undo: %s", reason.text);
 }
 
 int gateway__show_from_json(const json_t *body, struct chp_arena *arena, struct chp_show *show,
@@ -459,6 +503,29 @@ int gateway__show_from_json(const json_t *body, struct chp_arena *arena, struct 
     int rc = FIELDS_CHECK(body, "the body", error, "command", "http", "timeout_ms");
     rc = rc != 0 ? rc : read_deadline(body, &show->deadline_ms, error);
     return rc != 0 ? rc : read_payload(body, arena, &show->driver, &show->payload, error);
+}
+
+int gateway__ask_from_json(const json_t *body, uint64_t *deadline_ms, struct chp_error *error)
+{
+    int rc = FIELDS_CHECK(body, "the body", error, "command", "http", "timeout_ms");
+    return rc != 0 ? rc : read_deadline(body, deadline_ms, error);
+}
+
+int gateway__plan_from_json(const json_t *body, struct chp_arena *arena,
+                            struct chp_request *request, uint64_t *deadline_ms,
+                            struct chp_error *error)
+{
+    int rc = FIELDS_CHECK(body, "the body", error, "type", "command", "http", "undo", "timeout_ms");
+    rc = rc != 0 ? rc : require_string(body, "type", arena, &request->type, error);
+    rc = rc != 0 ? rc : chp_type_check(request->type, error);
+    rc = rc != 0 ? rc : read_deadline(body, deadline_ms, error);
+    if (rc == 0 &&
+        (json_object_get(body, "command") != NULL || json_object_get(body, "http") != NULL ||
+         json_object_get(body, "undo") != NULL)) {
+        rc = read_payload(body, arena, &request->driver, &request->payload, error);
+        rc = rc != 0 ? rc : read_undo(body, arena, request, error);
+    }
+    return rc;
 }
 
 /* --- answers ----------------------------------------------------------------------------- */

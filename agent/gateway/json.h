@@ -22,8 +22,19 @@ int gateway__json_fields_check(const json_t *object, const char *what, const cha
 int gateway__request_from_json(const struct chp_agent_port *port, const json_t *body,
                                struct chp_arena *arena, struct chp_request *request,
                                struct chp_error *error) CHP_MUST_CHECK;
+/* The driver's check of what a request wants done, and of what takes it back. */
+int gateway__request_check(const struct chp_agent_port *port, const struct chp_request *request,
+                           struct chp_error *error) CHP_MUST_CHECK;
 /* The body of a show: command or http, timeout_ms. Fills driver, payload, deadline_ms. */
 int gateway__show_from_json(const json_t *body, struct chp_arena *arena, struct chp_show *show,
+                            struct chp_error *error) CHP_MUST_CHECK;
+/* The body of a diff that reads nothing: timeout_ms. */
+int gateway__ask_from_json(const json_t *body, uint64_t *deadline_ms,
+                           struct chp_error *error) CHP_MUST_CHECK;
+/* The body of a plan: type, timeout_ms, and command or http with undo, which may be left out:
+ * driver is then NULL. */
+int gateway__plan_from_json(const json_t *body, struct chp_arena *arena,
+                            struct chp_request *request, uint64_t *deadline_ms,
                             struct chp_error *error) CHP_MUST_CHECK;
 /* sh -c command, as a payload in arena. */
 int gateway__payload_of_shell(const char *command, struct chp_arena *arena,

@@ -65,8 +65,7 @@ void gateway__operation_create(struct gateway_exchange *exchange)
     int rc = gateway__request_from_json(port, body, &exchange->arena, &request, &error);
     json_decref(body);
     if (rc == 0) {
-        rc = port->vtable->check(port->agent, request.driver, request.payload, request.files,
-                                 request.file_count, &error);
+        rc = gateway__request_check(port, &request, &error);
     }
     if (rc != 0) {
         gateway__refuse(exchange, 0, rc, "%s", error.text);

@@ -34,6 +34,17 @@ static int read_config(struct gateway_exchange *exchange, struct chp_request *re
     return rc;
 }
 
+static int read_undo(struct gateway_exchange *exchange, struct chp_request *request,
+                     struct chp_error *error)
+{
+    const char *undo = gateway__form_field(exchange->form, "undo");
+    if (undo == NULL || undo[strspn(undo, " \t\r\n")] == '\0') {
+        return 0;
+    }
+    int rc = gateway__payload_of_shell(undo, &exchange->arena, &request->undo, error);
+    return rc != 0 ? rc : chp_undo_check(request->undo, error);
+}
+
 static int read_exec(struct gateway_exchange *exchange, const char *command,
                      struct chp_request *request, struct chp_error *error)
 {
@@ -54,9 +65,8 @@ static int read_exec(struct gateway_exchange *exchange, const char *command,
     rc = rc != 0 ? rc : read_config(exchange, request, error);
     rc = rc != 0 ? rc
                  : gateway__payload_of_shell(command, &exchange->arena, &request->payload, error);
-    return rc != 0 ? rc
-                   : port->vtable->check(port->agent, request->driver, request->payload,
-                                         request->files, request->file_count, error);
+    rc = rc != 0 ? rc : read_undo(exchange, request, error);
+    return rc != 0 ? rc : gateway__request_check(port, request, error);
 }
 
 /* A form that was read to its end; what is wrong with it is the client's fault. */

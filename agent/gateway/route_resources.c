@@ -37,46 +37,29 @@ void gateway__resource_get(struct gateway_exchange *exchange)
     }
 }
 
+static void history_on_answer(void *user, int code, json_t *json, const struct chp_error *error)
+{
+    struct gateway_exchange *exchange = gateway__exchange_of(user);
+    if (exchange == NULL) {
+        return;
+    }
+    if (code != 0) {
+        gateway__reply_error(exchange, 0, code, error->text);
+    } else {
+        gateway__reply_json(exchange, 200, json_incref(json));
+    }
+}
+
 void gateway__resource_history(struct gateway_exchange *exchange)
 {
-    uint64_t limit = GATEWAY_PAGE_DEFAULT;
+    struct chp_agent_port *port = &exchange->door->port;
+    uint64_t limit = GATEWAY_HISTORY_DEFAULT;
     if (path_resource(exchange) == 0 &&
-        gateway__param_number(exchange, "limit", 1, GATEWAY_PAGE_MAX, &limit) == 0) {
-        const char *params[] = {exchange->id, limit_text(exchange, limit)};
-        gateway__query_reply(exchange, CHP_QUERY_HISTORY, params, 2);
+        gateway__param_number(exchange, "limit", 1, GATEWAY_HISTORY_MAX, &limit) == 0) {
+        exchange->asked = true;
+        port->vtable->history(port->agent, exchange->id, (size_t)limit, history_on_answer,
+                              exchange);
     }
-}
-
-static bool answers_equal(const json_t *a, const json_t *b)
-{
-    static const char *const compared[] = {"state", "exit_code", "output", "output_base64"};
-    for (size_t i = 0; i < sizeof compared / sizeof compared[0]; i++) {
-        const json_t *left = json_object_get(a, compared[i]);
-        const json_t *right = json_object_get(b, compared[i]);
-        if (left != right && !json_equal(left, right)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Whether sites that answered did so differently. */
-static bool answers_differ(const json_t *answers)
-{
-    const json_t *first = NULL;
-    const char *site;
-    json_t *answer;
-    json_object_foreach((json_t *)(uintptr_t)answers, site, answer)
-    {
-        if (strcmp(json_string_value(json_object_get(answer, "state")), "timeout") == 0) {
-            continue;
-        }
-        if (first != NULL && !answers_equal(first, answer)) {
-            return true;
-        }
-        first = answer;
-    }
-    return false;
 }
 
 static void show_done(struct gateway_exchange *exchange, json_t *answers)
@@ -84,7 +67,9 @@ static void show_done(struct gateway_exchange *exchange, json_t *answers)
     json_t *json = json_object();
     (void)json_object_set_new(json, "resource", gateway__json_text(exchange->id));
     (void)json_object_set(json, "sites", answers);
-    (void)json_object_set_new(json, "differ", json_boolean(answers_differ(answers)));
+    json_t *groups = gateway__answer_groups(answers);
+    (void)json_object_set_new(json, "differ", json_boolean(json_array_size(groups) > 1));
+    json_decref(groups);
     gateway__reply_json(exchange, 200, json);
 }
 

@@ -5,7 +5,77 @@
 
 #include "base/mem.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+bool gateway__answers_equal(const json_t *a, const json_t *b)
+{
+    static const char *const compared[] = {"state", "exit_code", "output", "output_base64"};
+    for (size_t i = 0; i < sizeof compared / sizeof compared[0]; i++) {
+        const json_t *left = json_object_get(a, compared[i]);
+        const json_t *right = json_object_get(b, compared[i]);
+        if (left != right && !json_equal(left, right)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    size_t x = json_array_size(*(json_t *const *)a);
+    size_t y = json_array_size(*(json_t *const *)b);
+    return x > y ? -1 : x < y;
+}
+
+json_t *gateway__answer_groups(const json_t *answers)
+{
+    json_t *groups[CHP_SITES_MAX];
+    const json_t *examples[CHP_SITES_MAX];
+    size_t count = 0;
+    const char *site;
+    json_t *answer;
+    json_object_foreach((json_t *)(uintptr_t)answers, site, answer)
+    {
+        size_t i = 0;
+        if (strcmp(json_string_value(json_object_get(answer, "state")), "timeout") == 0) {
+            continue;
+        }
+        while (i < count && !gateway__answers_equal(examples[i], answer)) {
+            i++;
+        }
+        if (i == count) {
+            CHP_ASSERT(count < CHP_SITES_MAX);
+            examples[count] = answer;
+            groups[count++] = json_array();
+        }
+        (void)json_array_append_new(groups[i], gateway__json_text(site));
+    }
+    qsort(groups, count, sizeof groups[0], by_size);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        (void)json_array_append_new(list, groups[i]);
+    }
+    return list;
+}
+
+bool gateway__answers_add(json_t *answers, const struct chp_answer *answer,
+                          const char *const *sites, size_t site_count)
+{
+    if (answer != NULL) {
+        (void)json_object_set_new(answers, answer->site, gateway__json_of_answer(answer));
+        return false;
+    }
+    for (size_t i = 0; i < site_count; i++) {
+        if (json_object_get(answers, sites[i]) == NULL) {
+            json_t *silent = json_pack("{s:s, s:i, s:s, s:b, s:s, s:i}", "state", "timeout",
+                                       "exit_code", -1, "output", "", "output_cut", 0, "reason",
+                                       "the site did not answer in time", "duration_ms", 0);
+            (void)json_object_set_new(answers, sites[i], silent);
+        }
+    }
+    return true;
+}
 
 struct show {
     json_t *answers; /* by site */
@@ -30,17 +100,7 @@ static void show_on_answer(void *user, int code, const struct chp_answer *answer
     struct show *show = exchange->state;
     if (code != 0) {
         gateway__reply_error(exchange, 0, code, error != NULL ? error->text : NULL);
-    } else if (answer != NULL) {
-        (void)json_object_set_new(show->answers, answer->site, gateway__json_of_answer(answer));
-    } else {
-        for (size_t i = 0; i < site_count; i++) {
-            if (json_object_get(show->answers, sites[i]) == NULL) {
-                json_t *silent = json_pack("{s:s, s:i, s:s, s:b, s:s, s:i}", "state", "timeout",
-                                           "exit_code", -1, "output", "", "output_cut", 0, "reason",
-                                           "the site did not answer in time", "duration_ms", 0);
-                (void)json_object_set_new(show->answers, sites[i], silent);
-            }
-        }
+    } else if (gateway__answers_add(show->answers, answer, sites, site_count)) {
         show->on_done(exchange, show->answers);
     }
 }

@@ -32,6 +32,8 @@ typedef void chp_notice_fn(void *user, const struct chp_notice *notice);
 typedef void chp_show_fn(void *user, int code, const struct chp_answer *answer,
                          const char *const *sites, size_t site_count,
                          const struct chp_error *error);
+/* json is valid during the call only; NULL with code != 0. */
+typedef void chp_json_fn(void *user, int code, json_t *json, const struct chp_error *error);
 /* code 0: the execution is resolved, committed at its site. */
 typedef void chp_resolve_fn(void *user, int code, const char *error);
 /* A new event, committed: its number and its JSON object. */
@@ -58,10 +60,22 @@ struct chp_agent_vtable {
     void (*watch)(struct chp_agent *agent, const struct chp_uuid *operation,
                   chp_notice_fn *on_notice, void *user);
     void (*watch_events)(struct chp_agent *agent, chp_event_fn *on_event, void *user);
-    void (*unwatch)(struct chp_agent *agent,
-                    void *user); /* all watches, submits, shows and resolves of user */
+    /* All watches, submits, shows, histories, plans and resolves of user. */
+    void (*unwatch)(struct chp_agent *agent, void *user);
     void (*show)(struct chp_agent *agent, const struct chp_show *show, chp_show_fn *on_answer,
                  void *user);
+    /* What this site holds of a resource: its limit newest operations, in the order of the
+     * sequence, with what became of them and why. CHP_ENOTFOUND, CHP_EBUSY, CHP_EUNAVAILABLE. */
+    void (*history)(struct chp_agent *agent, const char *resource, size_t limit,
+                    chp_json_fn *on_answer, void *user);
+    /* Asks every member, as show does, what it knows of a resource; the outputs are JSON objects. A
+     * member that does not know the question refuses. Of show only id, resource, principal and
+     * deadline count. */
+    void (*knowledge)(struct chp_agent *agent, const struct chp_show *show, chp_show_fn *on_answer,
+                      void *user);
+    /* The same, of what a new operation of this type, made here now, would do. */
+    void (*plan)(struct chp_agent *agent, const struct chp_show *show, const char *type,
+                 bool has_undo, chp_show_fn *on_answer, void *user);
     /* An execution in doubt at site. CHP_ETIMEOUT when another site did not answer within
      * timeout_ms (at most CHP_DEADLINE_MAX_MS): it may yet do it. resolve is copied. */
     void (*resolve)(struct chp_agent *agent, const struct chp_resolve *resolve, const char *site,

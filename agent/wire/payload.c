@@ -259,6 +259,14 @@ int chp_rest_decode(struct chp_bytes payload, struct chp_arena *arena, struct ch
     return decode(&wire__rest_schema, "http", payload, arena, rest, error);
 }
 
+int chp_undo_check(struct chp_bytes undo, struct chp_error *error)
+{
+    return undo.len <= CHP_UNDO_MAX_BYTES
+               ? 0
+               : chp_error_set(error, CHP_ETOOBIG, "undo: %zu bytes, at most %d are allowed",
+                               undo.len, CHP_UNDO_MAX_BYTES);
+}
+
 /* Summary. */
 
 static bool is_plain(const char *word)
@@ -341,4 +349,13 @@ char *chp_payload_summary(const char *driver, struct chp_bytes payload, struct c
     chp_arena_deinit(&scratch);
     chp_buf_deinit(&line);
     return summary;
+}
+
+char *chp_operation_summary(const char *driver, struct chp_bytes payload, struct chp_bytes undo,
+                            struct chp_arena *arena)
+{
+    char *summary = chp_payload_summary(driver, payload, arena);
+    return undo.len == 0 ? summary
+                         : chp_arena_printf(arena, "%s (undo: %s)", summary,
+                                            chp_payload_summary(driver, undo, arena));
 }

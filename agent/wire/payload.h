@@ -29,8 +29,13 @@ int chp_rest_encode(const struct chp_rest *rest, struct chp_buf *out,
                     struct chp_error *error) CHP_MUST_CHECK;
 int chp_rest_decode(struct chp_bytes payload, struct chp_arena *arena, struct chp_rest *rest,
                     struct chp_error *error) CHP_MUST_CHECK;
+/* CHP_ETOOBIG: the payload has more bytes than one that takes another back may have. */
+int chp_undo_check(struct chp_bytes undo, struct chp_error *error) CHP_MUST_CHECK;
 /* One line for people, cut at 200 bytes: the command quoted for a shell, or "PUT
  * inventory/items/7". Never fails: says so when the payload cannot be read. */
 char *chp_payload_summary(const char *driver, struct chp_bytes payload, struct chp_arena *arena);
+/* The same of an operation: "touch /tmp/a (undo: rm /tmp/a)", each of the two cut at 200 bytes. */
+char *chp_operation_summary(const char *driver, struct chp_bytes payload, struct chp_bytes undo,
+                            struct chp_arena *arena);
 
 #endif

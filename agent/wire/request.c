@@ -9,16 +9,24 @@
 
 #include <string.h>
 
-/* A request's map before it is a request. */
-struct body {
-    struct chp_request request;
+/* What a driver is to do: one of the two. */
+struct task {
     struct chp_command command;
     bool has_command;
     struct chp_rest http;
     bool has_http;
 };
 
-#define AT(member) offsetof(struct body, request.member)
+/* A request's map before it is a request. */
+struct body {
+    struct chp_request request;
+    struct task task;
+    struct task undo;
+    bool has_undo;
+};
+
+#define AT(member)   offsetof(struct body, request.member)
+#define TASK(member) offsetof(struct task, member)
 
 static const struct wire__field argument = {.type = WIRE_TYPE_TEXT, .max = CHP_PAYLOAD_MAX_BYTES};
 
@@ -37,6 +45,26 @@ static const struct wire__field file_fields[] = {
 static const struct wire__schema file_schema = {.fields = file_fields,
                                                 .field_count = WIRE_LENGTH(file_fields)};
 static const struct wire__field file_element = {.type = WIRE_TYPE_STRUCT, .schema = &file_schema};
+
+#define COMMAND_FIELD(where)                                                                       \
+    {                                                                                              \
+        .name = "command", .type = WIRE_TYPE_LIST, .offset = (where) + TASK(command.argv),         \
+        .optional = true, .count = (where) + TASK(command.argc),                                   \
+        .given = (where) + TASK(has_command), .element = &argument,                                \
+        .element_bytes = sizeof(const char *), .min = 1, .max = CHP_ARGV_MAX                       \
+    }
+#define HTTP_FIELD(where)                                                                          \
+    {                                                                                              \
+        .name = "http", .type = WIRE_TYPE_STRUCT, .offset = (where) + TASK(http),                  \
+        .optional = true, .given = (where) + TASK(has_http), .schema = &wire__rest_schema          \
+    }
+
+static const struct wire__field undo_fields[] = {
+    COMMAND_FIELD(0),
+    HTTP_FIELD(0),
+};
+static const struct wire__schema undo_schema = {.fields = undo_fields,
+                                                .field_count = WIRE_LENGTH(undo_fields)};
 
 static const struct wire__field fields[] = {
     {.name = "key",
@@ -68,22 +96,14 @@ static const struct wire__field fields[] = {
      .offset = AT(level),
      .optional = true,
      .given = AT(level_given)},
-    {.name = "command",
-     .type = WIRE_TYPE_LIST,
-     .offset = offsetof(struct body, command.argv),
-     .optional = true,
-     .count = offsetof(struct body, command.argc),
-     .given = offsetof(struct body, has_command),
-     .element = &argument,
-     .element_bytes = sizeof(const char *),
-     .min = 1,
-     .max = CHP_ARGV_MAX},
-    {.name = "http",
+    COMMAND_FIELD(offsetof(struct body, task)),
+    HTTP_FIELD(offsetof(struct body, task)),
+    {.name = "undo",
      .type = WIRE_TYPE_STRUCT,
-     .offset = offsetof(struct body, http),
+     .offset = offsetof(struct body, undo),
      .optional = true,
-     .given = offsetof(struct body, has_http),
-     .schema = &wire__rest_schema},
+     .given = offsetof(struct body, has_undo),
+     .schema = &undo_schema},
     {.name = "files",
      .type = WIRE_TYPE_LIST,
      .offset = AT(files),
@@ -121,29 +141,60 @@ static int finish_files(struct chp_request *request, struct chp_error *error)
     return code == 0 ? 0 : chp_error_set(error, code, "request.files: %s", reason.text);
 }
 
-static int check_body_file(const struct body *body, struct chp_error *error)
+/* what: "request" or "request.undo". */
+static int check_task(const struct task *task, const struct chp_request *request, const char *what,
+                      struct chp_error *error)
 {
-    const char *name = body->http.body_file;
-    if (!body->has_http || name == NULL) {
+    if (task->has_command == task->has_http) {
+        return chp_error_set(error, CHP_EINVAL, "%s: must have either command or http", what);
+    }
+    const char *name = task->http.body_file;
+    if (!task->has_http || name == NULL) {
         return 0;
     }
-    for (size_t i = 0; i < body->request.file_count; i++) {
-        if (strcmp(body->request.files[i].name, name) == 0) {
+    for (size_t i = 0; i < request->file_count; i++) {
+        if (strcmp(request->files[i].name, name) == 0) {
             return 0;
         }
     }
-    return chp_error_set(error, CHP_EINVAL,
-                         "request.http.body_file: none of the files is called %s", name);
+    return chp_error_set(error, CHP_EINVAL, "%s.http.body_file: none of the files is called %s",
+                         what, name);
 }
 
-static int finish_payload(struct body *body, struct chp_arena *arena, struct chp_error *error)
+static int check_tasks(const struct body *body, struct chp_error *error)
 {
-    struct chp_buf payload = {0};
-    int code = body->has_command ? chp_command_encode(&body->command, &payload, error)
-                                 : chp_rest_encode(&body->http, &payload, error);
-    body->request.driver = body->has_command ? "shell" : "http";
-    body->request.payload = chp_arena_bytes(arena, chp_buf_bytes(&payload));
-    chp_buf_deinit(&payload);
+    int code = check_task(&body->task, &body->request, "request", error);
+    if (code != 0 || !body->has_undo) {
+        return code;
+    }
+    code = check_task(&body->undo, &body->request, "request.undo", error);
+    if (code == 0 && body->undo.has_command != body->task.has_command) {
+        code = chp_error_set(error, CHP_EINVAL, "request.undo: must have %s, as the request has",
+                             body->task.has_command ? "a command" : "http");
+    }
+    return code;
+}
+
+static int encode_task(const struct task *task, struct chp_arena *arena, struct chp_bytes *payload,
+                       struct chp_error *error)
+{
+    struct chp_buf out = {0};
+    int code = task->has_command ? chp_command_encode(&task->command, &out, error)
+                                 : chp_rest_encode(&task->http, &out, error);
+    *payload = chp_arena_bytes(arena, chp_buf_bytes(&out));
+    chp_buf_deinit(&out);
+    return code;
+}
+
+static int finish_payloads(struct body *body, struct chp_arena *arena, struct chp_error *error)
+{
+    struct chp_request *request = &body->request;
+    request->driver = body->task.has_command ? "shell" : "http";
+    int code = encode_task(&body->task, arena, &request->payload, error);
+    if (code == 0 && body->has_undo) {
+        code = encode_task(&body->undo, arena, &request->undo, error);
+        code = code != 0 ? code : chp_undo_check(request->undo, error);
+    }
     return code;
 }
 
@@ -160,17 +211,14 @@ int chp_request_decode(struct chp_bytes body_bytes, struct chp_arena *arena,
     if (code == 0) {
         code = wire__read(&request_schema, "request", &body_bytes, arena, &body, error);
     }
-    if (code == 0 && body.has_command == body.has_http) {
-        code = chp_error_set(error, CHP_EINVAL, "request: must have either command or http");
-    }
     if (code == 0) {
         code = finish_files(&body.request, error);
     }
     if (code == 0) {
-        code = check_body_file(&body, error);
+        code = check_tasks(&body, error);
     }
     if (code == 0) {
-        code = finish_payload(&body, arena, error);
+        code = finish_payloads(&body, arena, error);
     }
     if (code == 0) {
         body.request.key_given = body.request.key != NULL;
@@ -295,5 +343,9 @@ struct chp_sha256 chp_request_hash(const struct chp_request *request)
     }
     hash_text(state, request->config);
     hash_number(state, request->deadline_ms);
+    if (request->undo.len > 0) { /* keys outlive agents that did not know it */
+        hash_number(state, request->undo.len);
+        chp_sha256_update(state, request->undo.data, request->undo.len);
+    }
     return chp_sha256_finish(state);
 }

@@ -22,7 +22,7 @@ void chp_message_encode(const struct chp_header *header, const struct chp_bytes 
                         size_t count, struct chp_buf *out);
 
 /* Decodes and validates one item: every string checked against the rules of wire/item.h, every
- * number against its bounds. item->operation.summary is made from the payload. */
+ * number against its bounds. item->operation.summary is made from payload and undo. */
 int chp_item_decode(struct chp_bytes bytes, struct chp_arena *arena, struct chp_item *item,
                     struct chp_error *error) CHP_MUST_CHECK;
 /* Appends an item's bytes; CHP_ETOOBIG when over CHP_ITEM_MAX_BYTES (CHP_ITEM_PAST:

@@ -107,8 +107,8 @@ static int decode(uint64_t only, struct chp_bytes bytes, struct chp_arena *arena
         code = decode_body(only, bytes, arena, item, error);
     }
     if (code == 0 && item->kind == CHP_ITEM_OPERATION) {
-        item->operation.summary =
-            chp_payload_summary(item->operation.driver, item->operation.payload, arena);
+        item->operation.summary = chp_operation_summary(
+            item->operation.driver, item->operation.payload, item->operation.undo, arena);
     }
     return code;
 }

@@ -35,7 +35,8 @@ def test_examples_are_valid(message):
         validate(message, example["payload"])
 
 
-@pytest.mark.parametrize("name, message", [("request", "request"), ("request-http", "request"), ("accepted", "accepted"),
+@pytest.mark.parametrize("name, message", [("request", "request"), ("request-http", "request"),
+                                           ("request-undo", "request"), ("accepted", "accepted"),
                                            ("refused", "refused"), ("result", "result"), ("completed", "completed")])
 def test_examples_are_the_same(name, message):
     payload = text(msgpack.unpackb(bytes.fromhex(DESCRIBED[name]), raw=False))
@@ -50,6 +51,8 @@ def test_examples_are_the_same(name, message):
     {"resource": "web", "type": "set", "command": "echo"},
     {"resource": "web", "type": "set", "command": ["x"], "files": [{"name": "../x", "content": ""}]},
     {"resource": "web", "type": "set", "http": {"service": "s", "method": "GET", "path": "/x"}},
+    {"resource": "web", "type": "set", "command": ["x"], "undo": ["x"]},
+    {"resource": "web", "type": "set", "command": ["x"], "undo": {}},
 ])
 def test_bad_requests_are_invalid(payload):
     with pytest.raises(jsonschema.ValidationError):

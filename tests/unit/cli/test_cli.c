@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: AGPL-3.0-only */
 /* The pure parts of the client: the command line, text for people, server-sent events, which agent
  * is asked. */
+#include "base/limits.h"
 #include "cli/args.h"
 #include "cli/endpoint.h"
+#include "cli/split.h"
 #include "cli/sse.h"
 #include "cli/text.h"
 
@@ -299,10 +301,56 @@ static void test_endpoints(void **state)
     chp_arena_deinit(&arena);
 }
 
+/* Words between '|'. */
+static void assert_split(const char *line, const char *expected)
+{
+    struct chp_arena arena = {0};
+    struct chp_buf joined = {0};
+    const char **words;
+    size_t count;
+    struct chp_error error = {0};
+    if (cli__split(line, &arena, &words, &count, &error) != 0) {
+        chp_buf_printf(&joined, "refused: %s", error.text);
+        count = 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        chp_buf_printf(&joined, "%s%s", i == 0 ? "" : "|", words[i]);
+    }
+    assert_text(&joined, expected);
+    chp_arena_deinit(&arena);
+}
+
+static void test_a_command_line_is_split_as_a_shell_does(void **state)
+{
+    (void)state;
+    assert_split("rm /tmp/hello", "rm|/tmp/hello");
+    assert_split("  sh -c 'rm  x; echo $y'\n", "sh|-c|rm  x; echo $y");
+    assert_split("a\\ b \"c \\\" d\" e''f \"\" 'g'\"h\"", "a b|c \" d|ef||gh");
+    assert_split("sed -i '$ d' {note}", "sed|-i|$ d|{note}");
+    assert_split("echo \"a\\b\\$\"", "echo|a\\b$");
+    assert_split("", "refused: it is empty");
+    assert_split(" \t ", "refused: it is empty");
+    assert_split("a 'b", "refused: character 3: the quote is not closed");
+    assert_split("a b\\", "refused: character 4: nothing follows the backslash");
+    assert_split("rm x; ls", "refused: character 5: no shell runs it: quote this character, or use "
+                             "sh -c '...'");
+    assert_split("rm *", "refused: character 4: no shell runs it: quote this character, or use "
+                         "sh -c '...'");
+    assert_split("rm \"$HOME\"", "refused: character 5: no shell runs it, so nothing would be put "
+                                 "in its place: use single quotes, or sh -c '...'");
+    char many[2 * (CHP_ARGV_MAX + 1) + 1];
+    for (size_t i = 0; i < sizeof many - 1; i += 2) {
+        memcpy(many + i, "a ", 2);
+    }
+    many[sizeof many - 1] = 0;
+    assert_split(many, "refused: it has more than 1024 words");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options_stand_anywhere_before_the_dashes),
+        cmocka_unit_test(test_a_command_line_is_split_as_a_shell_does),
         cmocka_unit_test(test_operands),
         cmocka_unit_test(test_bad_command_lines),
         cmocka_unit_test(test_the_table_is_sound),

@@ -340,6 +340,21 @@ def test_http(api, env, tmp_path):
     assert fifth["files"] == [{"name": "body", "sha256": hashlib.sha256(b"y" * 100000).hexdigest()}]
 
 
+def test_undo(api, env):
+    ok(env, *EXEC, "--undo", "sed -i '$ d' {note}", "--", "true")
+    rest = ["http", "--id", "item-7", "--type", "set"]
+    ok(env, *rest, "--undo", "delete inventory/items/7", "-H", "X-A: 1", "-H", "Content-Type: text/plain", "-d", "x",
+       "PUT", "inventory/items/7")
+    first, second = [r.json for r in api.asked("POST", "/v1/operations")]
+    assert first["command"] == ["true"] and first["undo"] == {"command": ["sed", "-i", "$ d", "{note}"]}
+    assert second["undo"] == {"http": {"method": "DELETE", "service": "inventory", "path": "items/7", "headers": {"X-A": "1"}}}
+    assert second["http"]["headers"] == {"X-A": "1", "Content-Type": "text/plain"}
+    assert "character 5: no shell runs it" in fails(2, env, *EXEC, "--undo", "rm a; ls", "--", "true")
+    assert "takes 'METHOD service/path', not 'DELETE'" in fails(2, env, *rest, "--undo", "DELETE", "PUT", "a/b")
+    assert "'%' is not an HTTP method" in fails(2, env, *rest, "--undo", "% a/b", "PUT", "a/b")
+    assert len(api.asked("POST", "/v1/operations")) == 2
+
+
 def test_http_failure_shows_the_status(api, env):
     api.members = ["Nantes"]
     api.script = [(0, result("Nantes", "failed", exit_code=404, reason="not found"))]
@@ -667,30 +682,129 @@ def test_what_is_in_doubt_says_what_to_do(api, env):
 def test_answers_that_make_no_sense_do_no_harm(api, env, operation):
     """An agent of another release, or something else on its port."""
     for path in (f"/v1/operations/{OPERATION}", "/v1/operations", "/v1/resources", "/v1/resources/x", "/v1/sites",
-                 "/v1/dead", "/v1/dead/x", "/v1/doctor", "/v1/scope/explain", "/v1/resources/x/show"):
+                 "/v1/dead", "/v1/dead/x", "/v1/doctor", "/v1/scope/explain", "/v1/resources/x/show",
+                 "/v1/resources/x/history", "/v1/resources/x/plan", "/v1/resources/x/diff"):
         api.answers[path] = (200, operation)
     api.watch_script = [(0, {"what": "ever"}), (0, {"completed": True})]
     for args in (["op", "show", OPERATION], ["op", "watch", "--timeout", "1s", OPERATION], ["op", "list"],
                  ["resource", "list"], ["resource", "show", "x"], ["site", "list"], ["dead", "list"],
-                 ["dead", "show", "x"], ["doctor"], ["scope", "explain", "x"], ["show", "--id", "x", "--", "x"]):
+                 ["dead", "show", "x"], ["doctor"], ["scope", "explain", "x"], ["show", "--id", "x", "--", "x"],
+                 ["resource", "history", "x"], ["resource", "plan", "x", "--type", "t"], ["resource", "diff", "x"]):
         for form in ("text", "json"):
             assert run(env, "-o", form, *args).returncode in (0, 1, 4, 5), args
 
 
 def test_resources(api, env):
     resource = {"id": "greeting", "level": "eventual", "scope": "Nantes & Paris", "members": ["Nantes", "Paris"],
-                "config": {"ResolutionMatrix": []}, "created_at": "2026-11-24T03:32:03.123Z",
+                "config": {"ResolutionMatrix": []}, "config_version": 1, "created_at": "2026-11-24T03:32:03.123Z",
                 "created_by": {"origin": "Nantes"}, "merged": False, "operations": 3, "last_operation": OPERATION,
-                "state": "ready"}
+                "state": "ready", "diverged": None}
+    conforms(resource, "Resource")
     api.answers["/v1/resources"] = (200, {"resources": [resource]})
     api.answers["/v1/resources/greeting"] = (200, resource)
-    api.answers["/v1/resources/greeting/history"] = (200, {"operations": [OPERATION_JSON]})
     assert re.search(r"^greeting +ready +eventual +3 +2026\S+ +Nantes +Nantes Paris$", ok(env, "resource", "list"), re.M)
     assert re.search(r'^matrix +{"ResolutionMatrix":\[\]}$', ok(env, "resource", "show", "greeting"), re.M)
-    assert OPERATION in ok(env, "resource", "history", "greeting")
     assert json.loads(ok(env, "-o", "json", "resource", "list")) == resource
     ok(env, "resource", "list", "--after", "x y", "--limit", "3")
     assert api.requests[-1].query == {"limit": "3", "after": "x y"}
+
+
+def entry(number, **more):
+    return dict({"place": number, "id": f"0190a000-0000-7000-8000-{number:012}", "type": "set", "origin": "Nantes",
+                 "entered_at": "2026-11-24T03:32:03.123Z", "principal": "anna", "summary": "touch /tmp/a", "reason": None,
+                 "state": "done", "run": 1, "applied": True, "undoing": False}, **more)
+
+
+def test_history(api, env):
+    why = "superseded by 0190a000-0000-7000-8000-000000000002 (take-one set/set)"
+    operations = [entry(1), entry(2, run=3), entry(3, state=None, applied=False), entry(4, undoing=True),
+                  entry(5, state="delivered", run=2, applied=False),
+                  entry(6, place=None, state="superseded", reason=why),
+                  entry(7, place=None, state="superseded", applied=False, reason=why),
+                  entry(8, place=None, state="superseded", run=0, applied=False, reason="x\x1b[2J")]
+    history = {"resource": "greeting", "site": "Nantes", "total": 12, "left_out": 4, "operations": operations}
+    conforms(history, "History")
+    api.answers["/v1/resources/greeting/history"] = (200, history)
+    done = run(env, "resource", "history", "greeting")
+    lines = done.stdout.decode().splitlines()
+    assert (done.returncode, api.requests[-1].query) == (0, {"limit": "200"})
+    assert b"the oldest operations are left out, 4 of them" in done.stderr
+    here = [re.split("  +", line.strip())[4] for line in lines if "anna" in line]
+    assert here == ["done", "done, run 3", "-", "undoing", "runs again", "superseded, in effect", "undone", "superseded"]
+    assert lines[lines.index(next(line for line in lines if "000000000006" in line)) + 1] == "    " + why
+    assert lines[-1] == r"    x\x1b[2J"
+    history["left_out"] = 0
+    assert [json.loads(line) for line in ok(env, "-o", "json", "resource", "history", "greeting").splitlines()] == operations
+    ok(env, "resource", "history", "greeting", "--limit", "9")
+    assert api.requests[-1].query == {"limit": "9"}
+
+
+def plan_of(**more):
+    return {"state": "done", "reason": None, "plan": dict(
+        {"plan": "append", "now": "nothing", "why": None, "place": 3, "reason": None, "displaces": [], "displaces_count": 0,
+         "undo": [], "undo_count": 0, "run": [{"operation": None, "type": "set", "new": True, "again": False}], "run_count": 1,
+         "again": 0, "order_assumed": False}, **more)}
+
+
+def test_plan(api, env):
+    old = {"operation": OPERATION, "type": "add"}
+    answer = {"resource": "greeting", "type": "set", "sites": {
+        "Nantes": plan_of(displaces=[old] * 7, displaces_count=9),
+        "Rennes": plan_of(plan="compensate", undo=[old], run=[dict(old, new=False, again=True)], undo_count=1, again=1, order_assumed=True),
+        "Paris": plan_of(plan="diverged", why="operation x (add) ran here, can't be undone", place=None, reason="superseded by y"),
+        "Brest": {"state": "refused", "plan": None, "reason": 'this site has no driver "cheops"'}}}
+    conforms(answer, "PlanAnswer")
+    api.answers["/v1/resources/greeting/plan"] = (200, answer)
+    text = ok(env, "resource", "plan", "greeting", "--type", "set", "--undo", "rm a", "--", "touch", "a")
+    assert api.requests[-1].json == {"type": "set", "command": ["touch", "a"], "undo": {"command": ["rm", "a"]},
+                                     "timeout_ms": 20000}
+    assert re.search(rf"^Nantes +append +3 +9 +0 +1 +0\n(    displaces {OPERATION} \(add\)\n){{5}}    \.\.\. 9 in all\n"
+                     r"    runs the new one \(set\)$", text, re.M)
+    assert f"    undoes {OPERATION} (add)\n    runs {OPERATION} (add) again\n    some stay in another order" in text
+    assert re.search(r"^Paris +diverged +- .*\n    operation x .*undone\n    the new one: superseded by y$", text, re.M)
+    assert re.search(r'^Brest +unknown( +-)+\n    this site has no driver "cheops"$', text, re.M)
+    assert json.loads(ok(env, "-o", "json", "resource", "plan", "greeting", "--type", "set")) == answer
+    answer["sites"]["Paris"] = {"state": "timeout", "plan": None, "reason": "the site did not answer in time"}
+    assert fails(4, env, "resource", "plan", "greeting", "--type", "set") == "cheops: no answer from Paris\n"
+    assert "lacks --type" in fails(2, env, "resource", "plan", "greeting")
+    assert "goes with a command" in fails(2, env, "resource", "plan", "greeting", "--type", "set", "--undo", "x")
+
+
+def knows(**more):
+    return {"state": "done", "reason": None, "knows": dict(
+        {"level": "eventual", "vector": [{"origin": "Nantes", "incarnation": 1, "n": 4}], "vector_entries": 1, "operations": 4,
+         "sequence": 3, "digest": "ab" * 32, "waiting": 0, "plan": "nothing", "to_undo": 0, "to_run": 0, "diverged": None,
+         "degraded": False, "order_assumed": False, "deleted": False}, **more)}
+
+
+def test_diff(api, env):
+    answer = {"resource": "greeting", "same": True, "sites": {"Nantes": knows(), "Rennes": knows(order_assumed=True)},
+              "answers": None, "groups": None}
+    conforms(answer, "DiffAnswer")
+    api.answers["/v1/resources/greeting/diff"] = (200, answer)
+    text = ok(env, "resource", "diff", "greeting")
+    assert api.requests[-1].json == {"timeout_ms": 20000}
+    assert re.search(r"^Nantes +4 +3 +abababababab +nothing +Nantes:4$", text, re.M)
+    assert "    order assumed: some ran" in text and text.endswith("\nAll members know the same.\n")
+    done = {"state": "done", "exit_code": 0, "output": "1\n", "output_cut": False, "reason": None, "duration_ms": 3}
+    other = dict(done, state="failed", exit_code=1, output="", reason="exit code 1")
+    answer.update(answers={"Nantes": done, "Rennes": done, "Paris": other}, groups=[["Nantes", "Rennes"], ["Paris"]])
+    answer["sites"]["Paris"] = knows(plan="append", to_run=2, waiting=1, degraded=True, diverged="it can't be undone")
+    conforms(answer, "DiffAnswer")
+    shown = run(env, "resource", "diff", "greeting", "--timeout", "3s", "--", "cat", "x")
+    text = shown.stdout.decode()
+    assert (shown.returncode, api.requests[-1].json) == (1, {"timeout_ms": 3000, "command": ["cat", "x"]})
+    assert "Their applications answer differently:\nNantes, Rennes\n    1\nParis  failed: exit code 1\n" in text
+    assert "append: undo 0, run 2" in text and "    diverged: it can't be undone\n" in text
+    assert "    1 wait for operations" in text and "    degraded: " in text
+    answer.update(same=None, answers=None, groups=None)
+    answer["sites"]["Paris"] = {"state": "timeout", "knows": None, "reason": "the site did not answer in time"}
+    assert fails(4, env, "resource", "diff", "greeting") == "cheops: no answer from Paris\n"
+    answer.update(same=False)
+    assert run(env, "-o", "json", "resource", "diff", "greeting").returncode == 1
+    run(env, "resource", "diff", "greeting", "--http", "GET", "inventory/items/7")
+    assert api.requests[-1].json["http"]["path"] == "items/7"
+    assert "usage: cheops resource diff ID" in fails(2, env, "resource", "diff", "greeting", "--http")
 
 
 def test_site_list(api, env):
@@ -858,7 +972,7 @@ def verbs(env):
 def test_every_verb_has_help_and_is_in_the_manual(env):
     manual = open(os.path.join(SOURCE, "agent", "doc", "cheops.1")).read().replace("\\-", "-")
     names = verbs(env)
-    assert len(names) == 22
+    assert len(names) == 24
     for name in names:
         assert ok(env, *name.split(), "--help") == ok(env, "help", *name.split())
         assert f"cheops {name}" in ok(env, *name.split(), "-h")

@@ -58,6 +58,7 @@ static void double_submit(struct chp_agent *agent, const struct chp_request *req
     agent->last.scope = chp_arena_strdup(arena, request->scope);
     agent->last.config = chp_arena_strdup(arena, request->config);
     agent->last.payload = chp_arena_bytes(arena, request->payload);
+    agent->last.undo = chp_arena_bytes(arena, request->undo);
     agent->last.files = chp_arena_calloc(arena, request->file_count + 1, sizeof(struct chp_file));
     for (size_t i = 0; i < request->file_count; i++) {
         agent->last.files[i] = request->files[i];
@@ -117,6 +118,34 @@ static void double_show(struct chp_agent *agent, const struct chp_show *show,
         return;
     }
     add_user(agent, user)->on_answer = on_answer;
+}
+
+static void double_history(struct chp_agent *agent, const char *resource, size_t limit,
+                           chp_json_fn *on_answer, void *user)
+{
+    struct chp_error error = {0};
+    if (agent->reply_code != 0) {
+        (void)chp_error_set(&error, agent->reply_code, "the double says no");
+        on_answer(user, agent->reply_code, NULL, &error);
+        return;
+    }
+    json_t *json = json_pack("{s:s, s:I}", "resource", resource, "limit", (json_int_t)limit);
+    on_answer(user, 0, json, NULL);
+    json_decref(json);
+}
+
+static void double_knowledge(struct chp_agent *agent, const struct chp_show *show,
+                             chp_show_fn *on_answer, void *user)
+{
+    agent->last.type = NULL;
+    double_show(agent, show, on_answer, user);
+}
+
+static void double_plan(struct chp_agent *agent, const struct chp_show *show, const char *type,
+                        bool has_undo, chp_show_fn *on_answer, void *user)
+{
+    agent->last.type = chp_arena_printf(&agent->arena, "%s%s", type, has_undo ? " undo" : "");
+    double_show(agent, show, on_answer, user);
 }
 
 static void double_resolve(struct chp_agent *agent, const struct chp_resolve *resolve,
@@ -186,9 +215,12 @@ static int double_check(struct chp_agent *agent, const char *driver, struct chp_
                         const struct chp_file *files, size_t file_count, struct chp_error *error)
 {
     (void)driver;
-    (void)payload;
     (void)files;
     (void)file_count;
+    static const char word[] = "forbidden";
+    if (memmem(payload.data, payload.len, word, sizeof word - 1) != NULL) {
+        return chp_error_set(error, CHP_EFORBIDDEN, "forbidden is not on the allow-list");
+    }
     return agent->shell_refused
                ? chp_error_set(error, CHP_EFORBIDDEN, "rm is not on the allow-list")
                : 0;
@@ -316,6 +348,9 @@ const struct chp_agent_vtable *double_vtable(void)
         .watch_events = double_watch_events,
         .unwatch = double_unwatch,
         .show = double_show,
+        .history = double_history,
+        .knowledge = double_knowledge,
+        .plan = double_plan,
         .resolve = double_resolve,
         .query = double_query,
         .query_cancel = double_query_cancel,

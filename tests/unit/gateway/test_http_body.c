@@ -219,19 +219,20 @@ static void a_form_becomes_an_operation(void **state)
     struct fixture *f = *state;
     struct chp_command command;
     struct chp_error error;
-    client_say(f->client,
-               "POST /exec/web%%2D1 HTTP/1.1\r\n" HEAD
-               "Content-Type: multipart/form-data; boundary=XyZ\r\n"
-               "Content-Length: %zu\r\n\r\n",
-               strlen(PART("command", "", "cat {a.txt}") PART("sites", "", "Nantes&Rennes")
-                          PART("type", "", "set")
-                              PART("config", "; filename=m.json", "{\"ResolutionMatrix\": []}")
-                                  FILE_PART("a.txt", "hello") FILE_PART("b", "") END));
+    client_say(
+        f->client,
+        "POST /exec/web%%2D1 HTTP/1.1\r\n" HEAD
+        "Content-Type: multipart/form-data; boundary=XyZ\r\n"
+        "Content-Length: %zu\r\n\r\n",
+        strlen(PART("command", "", "cat {a.txt}") PART("sites", "", "Nantes&Rennes") PART(
+            "type", "", "set") PART("config", "; filename=m.json", "{\"ResolutionMatrix\": []}")
+                   PART("undo", "", "rm note") FILE_PART("a.txt", "hello") FILE_PART("b", "") END));
     client_say(f->client, "%s",
                PART("command", "", "cat {a.txt}") PART("sites", "", "Nantes&Rennes")
                    PART("type", "", "set")
                        PART("config", "; filename=m.json", "{\"ResolutionMatrix\": []}")
-                           FILE_PART("a.txt", "hello") FILE_PART("b", "") END);
+                           PART("undo", "", "rm note") FILE_PART("a.txt", "hello")
+                               FILE_PART("b", "") END);
     assert_true(client_sees(f->client, "HTTP/1.1 200 ", 1000));
     assert_string_equal(f->agent.last.resource, "web-1");
     assert_string_equal(f->agent.last.scope, "Nantes&Rennes");
@@ -247,6 +248,8 @@ static void a_form_becomes_an_operation(void **state)
     assert_int_equal(command.argc, 3);
     assert_string_equal(command.argv[0], "sh");
     assert_string_equal(command.argv[2], "cat {a.txt}");
+    assert_int_equal(chp_command_decode(f->agent.last.undo, &f->agent.arena, &command, &error), 0);
+    assert_string_equal(command.argv[2], "rm note");
 }
 
 static void big_files_of_a_form_become_blobs(void **state)
@@ -316,6 +319,9 @@ static void bad_forms_get_a_sentence(void **state)
     post_form(f, "/exec/web",
               PART("command", "", "true") PART("type", "", "set") PART("config", "", "[]") END, 400,
               "object");
+    post_form(f, "/exec/web",
+              PART("undo", "", "forbidden") PART("command", "", "true") PART("type", "", "set") END,
+              403, "its undo: forbidden is not on the allow-list");
     post_form(f, "/exec/%20", PART("command", "", "true") PART("type", "", "set") END, 400, "id");
     post_form(f, "/show/web", FILE_PART("a", "") PART("command", "", "true") END, 400, "no files");
     post_form(f, "/show/web", END, 400, "\\\"command\\\" of the form is missing");

@@ -170,14 +170,12 @@ static void queries_pass_the_stores_answer_on(void **state)
     f->agent.answers[CHP_QUERY_OPERATIONS] = "{\"operations\": []}";
     f->agent.answers[CHP_QUERY_RESOURCES] = "{\"resources\": []}";
     f->agent.answers[CHP_QUERY_RESOURCE] = "{\"id\": \"a b\"}";
-    f->agent.answers[CHP_QUERY_HISTORY] = "{\"operations\": [1]}";
     f->agent.answers[CHP_QUERY_EVENTS] = "{\"events\": [], \"last\": 9}";
     expect(f, GET("/v1/operations/0192f000-0000-7000-8000-000000000001"), 200, OPERATION);
     expect(f, GET("/v1/operations?resource=web&state=done&limit=5&site=Rennes"), 200,
            "{\"operations\": []}");
     expect(f, GET("/v1/resources?after=a&limit=5"), 200, "{\"resources\": []}");
     expect(f, GET("/v1/resources/web"), 200, "{\"id\": \"a b\"}");
-    expect(f, GET("/v1/resources/web/history"), 200, "{\"operations\": [1]}");
     expect(f, GET("/v1/events?after=3"), 200, "\"last\": 9");
     f->agent.answers[CHP_QUERY_RESOURCE] = NULL;
     expect(f, GET("/v1/resources/web"), 404, "not found");
@@ -187,6 +185,17 @@ static void queries_pass_the_stores_answer_on(void **state)
     f->agent.query_code = CHP_EBUSY;
     expect(f, GET("/v1/resources/web"), 429, "\"code\":\"busy, try again later\"");
     assert_non_null(strstr(client_text(f->client), "Retry-After: "));
+}
+
+static void histories_are_the_agents(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, GET("/v1/resources/web/history"), 200, "{\"resource\":\"web\",\"limit\":200}");
+    expect(f, GET("/v1/resources/web/history?limit=5000"), 200, "\"limit\":5000}");
+    expect(f, GET("/v1/resources/web/history?limit=5001"), 400, "1 to 5000");
+    expect(f, GET("/v1/resources/%20/history"), 400, "resource id");
+    f->agent.reply_code = CHP_ENOTFOUND;
+    expect(f, GET("/v1/resources/web/history"), 404, "the double says no");
 }
 
 static void sites_join_what_store_and_agent_know(void **state)
@@ -434,6 +443,7 @@ int main(void)
         TEST(head_answers_like_get_without_a_body),
         TEST(who_would_miss_forgotten_events_is_told),
         TEST(queries_pass_the_stores_answer_on),
+        TEST(histories_are_the_agents),
         TEST(sites_join_what_store_and_agent_know),
         TEST(doctor_scope_and_openapi),
         TEST(executions_in_doubt_are_resolved),

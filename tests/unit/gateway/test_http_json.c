@@ -101,6 +101,49 @@ static void a_rest_request(void **state)
     assert_int_equal(rest.body.len, 2);
 }
 
+static void an_undo(void **state)
+{
+    struct made *made = *state;
+    struct chp_command command;
+    struct chp_rest rest;
+    expect_made(made, "{" HEAD ", \"command\": [\"touch\", \"a\"], "
+                      "\"undo\": {\"command\": [\"rm\", \"a\"]}}");
+    assert_int_equal(chp_command_decode(made->request.undo, &made->arena, &command, &made->error),
+                     0);
+    assert_string_equal(command.argv[0], "rm");
+    expect_made(
+        made,
+        "{" HEAD ", \"http\": {\"service\": \"s\", \"method\": \"PUT\", \"path\": \"a\"}, "
+        "\"undo\": {\"http\": {\"service\": \"s\", \"method\": \"DELETE\", \"path\": \"a\"}}}");
+    assert_int_equal(chp_rest_decode(made->request.undo, &made->arena, &rest, &made->error), 0);
+    assert_string_equal(rest.method, "DELETE");
+    expect_made(made, "{" HEAD ", \"command\": [\"touch\", \"a\"], \"undo\": null}");
+    assert_int_equal(made->request.undo.len, 0);
+    expect_refused(made, "{" HEAD ", \"command\": [\"a\"], \"undo\": \"rm a\"}", CHP_EINVAL,
+                   "\"undo\" must be an object");
+    expect_refused(made, "{" HEAD ", \"command\": [\"a\"], \"undo\": {}}", CHP_EINVAL,
+                   "in \"undo\": one of the fields");
+    expect_refused(made, "{" HEAD ", \"command\": [\"a\"], \"undo\": {\"comand\": [\"a\"]}}",
+                   CHP_EINVAL, "did you mean \"command\"");
+    expect_refused(made,
+                   "{" HEAD ", \"command\": [\"a\"], \"undo\": {\"http\": {\"service\": \"s\", "
+                   "\"method\": \"PUT\", \"path\": \"a\"}}}",
+                   CHP_EINVAL, "the same of");
+}
+
+static void what_takes_back_is_checked_as_well(void **state)
+{
+    struct made *made = *state;
+    struct chp_agent_port port = {&made->agent, double_vtable()};
+    expect_made(made, "{" HEAD ", \"command\": [\"touch\", \"a\"], "
+                      "\"undo\": {\"command\": [\"forbidden\", \"a\"]}}");
+    assert_int_equal(gateway__request_check(&port, &made->request, &made->error), CHP_EFORBIDDEN);
+    assert_string_equal(made->error.text, "its undo: forbidden is not on the allow-list");
+    expect_made(made, "{" HEAD ", \"command\": [\"touch\", \"a\"], "
+                      "\"undo\": {\"command\": [\"rm\", \"a\"]}}");
+    assert_int_equal(gateway__request_check(&port, &made->request, &made->error), 0);
+}
+
 static void files_inline_and_by_hash(void **state)
 {
     struct made *made = *state;
@@ -246,6 +289,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_command),
         TEST(a_rest_request),
+        TEST(an_undo),
+        TEST(what_takes_back_is_checked_as_well),
         TEST(files_inline_and_by_hash),
         TEST(big_files_become_blobs),
         TEST(what_is_wrong_is_named),

@@ -355,6 +355,86 @@ static void show_compares_the_sites(void **state)
     }
 }
 
+static void ask(struct fixture *f, const char *call, const char *body)
+{
+    client_clear(f->client);
+    client_say(f->client,
+               "POST /v1/resources/web/%s HTTP/1.1\r\n" HEAD "Content-Type: application/json\r\n"
+               "Content-Length: %zu\r\n\r\n%s",
+               call, strlen(body), body);
+    loop_run(f->base, 20);
+}
+
+static void a_plan_is_each_members_own(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, "plan", "{\"type\":\"set\",\"timeout_ms\":7}");
+    assert_string_equal(f->agent.last.type, "set");
+    assert_int_equal(f->agent.last.deadline_ms, 7);
+    answer(f, "Paris", CHP_STATE_DONE, "{\"plan\":\"append\"}");
+    answer(f, "Rennes", CHP_STATE_REFUSED, "");
+    answer(f, NULL, CHP_STATE_DONE, "");
+    assert_true(client_sees(
+        f->client,
+        "{\"resource\":\"web\",\"type\":\"set\",\"sites\":{\"Nantes\":{\"state\":\"timeout\","
+        "\"plan\":null,\"reason\":\"the site did not answer in time\"},\"Paris\":{\"state\":"
+        "\"done\",\"plan\":{\"plan\":\"append\"},\"reason\":null},\"Rennes\":{\"state\":"
+        "\"refused\","
+        "\"plan\":null,\"reason\":null}}}",
+        1000));
+    ask(f, "plan",
+        "{\"type\":\"set\",\"command\":[\"touch\",\"a\"],\"undo\":{\"command\":[\"rm\",\"a\"]}}");
+    assert_string_equal(f->agent.last.type, "set undo");
+    answer(f, "Paris", CHP_STATE_DONE, "not JSON");
+    answer(f, NULL, CHP_STATE_DONE, "");
+    assert_true(
+        client_sees(f->client,
+                    "\"Paris\":{\"state\":\"refused\",\"plan\":null,\"reason\":\"its answer "
+                    "cannot be read\"}",
+                    1000));
+    ask(f, "plan", "{}");
+    assert_true(client_sees(f->client, "field \\\"type\\\" is missing", 1000));
+    ask(f, "plan", "{\"type\":\"set\",\"undo\":{\"command\":[\"rm\"]}}");
+    assert_true(client_sees(f->client, "one of the fields", 1000));
+    ask(f, "plan", "{\"type\":\"set\",\"command\":[\"forbidden\"]}");
+    assert_true(client_sees(f->client, "403 ", 1000));
+    f->agent.reply_code = CHP_EREFUSED;
+    ask(f, "plan", "{\"type\":\"set\"}");
+    assert_true(client_sees(f->client, "422 ", 1000));
+}
+
+#define KNOWS(digest) "{\"operations\":2,\"digest\":\"" digest "\"}"
+
+static void a_diff_compares_knowledge_and_answers(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, "diff", "{}");
+    answer(f, "Paris", CHP_STATE_DONE, KNOWS("a"));
+    answer(f, "Rennes", CHP_STATE_DONE, KNOWS("a"));
+    answer(f, NULL, CHP_STATE_DONE, "");
+    assert_true(client_sees(f->client, "\"answers\":null,\"groups\":null}", 1000));
+    assert_non_null(strstr(client_text(f->client), "\"same\":null")); /* Nantes is silent */
+    ask(f, "diff", "{\"command\":[\"cat\",\"x\"],\"timeout_ms\":5000}");
+    answer(f, "Nantes", CHP_STATE_DONE, KNOWS("a"));
+    answer(f, "Paris", CHP_STATE_DONE, KNOWS("b"));
+    answer(f, "Rennes", CHP_STATE_DONE, KNOWS("a"));
+    struct double_user reading = f->agent.users[0];
+    f->agent.user_count = 0; /* the next show is asked for from inside this answer */
+    static const char *const sites[] = {"Nantes", "Paris", "Rennes"};
+    reading.on_answer(reading.user, 0, NULL, sites, 3, NULL);
+    assert_int_equal(f->agent.last.deadline_ms, 5000);
+    answer(f, "Nantes", CHP_STATE_DONE, "1");
+    answer(f, "Paris", CHP_STATE_DONE, "2");
+    answer(f, "Rennes", CHP_STATE_DONE, "2");
+    answer(f, NULL, CHP_STATE_DONE, "");
+    assert_true(client_sees(f->client, "\"groups\":[[\"Paris\",\"Rennes\"],[\"Nantes\"]]}", 1000));
+    assert_non_null(strstr(client_text(f->client), "\"same\":false"));
+    ask(f, "diff", "{\"comand\":[\"cat\"]}");
+    assert_true(client_sees(f->client, "did you mean \\\"command\\\"", 1000));
+    ask(f, "diff", "{\"command\":[\"forbidden\"]}");
+    assert_true(client_sees(f->client, "403 ", 1000));
+}
+
 /* --- events ------------------------------------------------------------------------------ */
 
 static void events_replay_and_go_on(void **state)
@@ -485,6 +565,8 @@ int main(void)
         TEST(exec_answers_as_the_prototype),
         TEST(show_answers_as_the_prototype),
         TEST(show_compares_the_sites),
+        TEST(a_plan_is_each_members_own),
+        TEST(a_diff_compares_knowledge_and_answers),
         TEST(events_replay_and_go_on),
         TEST(events_begin_now_without_a_number),
         TEST(who_reads_slowly_misses_nothing),

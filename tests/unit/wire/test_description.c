@@ -115,6 +115,12 @@ static void requests_become_the_payloads(void **state)
                                         &request, NULL),
                      0);
     assert_true(chp_bytes_equal(request.payload, example(description, "payload-rest")));
+    assert_int_equal(chp_request_decode(example(description, "request-undo"), &description->arena,
+                                        &request, NULL),
+                     0);
+    assert_string_equal(
+        chp_operation_summary("shell", request.payload, request.undo, &description->arena),
+        "touch /tmp/a (undo: rm /tmp/a)");
 }
 
 static void answers_encode_to_the_examples(void **state)

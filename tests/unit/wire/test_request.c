@@ -189,6 +189,39 @@ static void an_http_request_becomes_a_rest_payload(void **state)
     chp_arena_deinit(&arena);
 }
 
+/* undo: {"command": ["rm", word]} */
+static void undo_field(struct writer *writer, const char *word)
+{
+    msgpack_packer *packer = field(writer, "undo");
+    msgpack_pack_map(packer, 1);
+    pack(packer, "command");
+    msgpack_pack_array(packer, 2);
+    pack(packer, "rm");
+    pack(packer, word);
+}
+
+static void an_undo_becomes_a_payload_of_its_own(void **state)
+{
+    (void)state;
+    struct chp_arena arena = {0};
+    struct writer writer = {0};
+    struct chp_request request;
+    struct chp_command command;
+    begin(&writer);
+    text_field(&writer, "resource", "greeting");
+    text_field(&writer, "type", "set");
+    command_field(&writer);
+    undo_field(&writer, "hello");
+    accepts(&writer, &arena, &request);
+    assert_int_equal(chp_command_decode(request.payload, &arena, &command, NULL), 0);
+    assert_string_equal(command.argv[0], "echo");
+    assert_int_equal(chp_command_decode(request.undo, &arena, &command, NULL), 0);
+    assert_string_equal(command.argv[0], "rm");
+    assert_string_equal(command.argv[1], "hello");
+    chp_buf_deinit(&writer.fields);
+    chp_arena_deinit(&arena);
+}
+
 static void start(struct writer *writer)
 {
     begin(writer);
@@ -216,6 +249,24 @@ static void errors_name_the_field(void **state)
     start(&writer);
     http_field(&writer, "../items", NULL);
     refuses(&writer, CHP_EINVAL, "request.http.path: has a '..' segment");
+    start(&writer);
+    command_field(&writer);
+    msgpack_pack_map(field(&writer, "undo"), 0);
+    refuses(&writer, CHP_EINVAL, "request.undo: must have either command or http");
+    start(&writer);
+    command_field(&writer);
+    msgpack_pack_array(field(&writer, "undo"), 0);
+    refuses(&writer, CHP_EMALFORMED, "request.undo");
+    start(&writer);
+    http_field(&writer, "items", NULL);
+    undo_field(&writer, "x");
+    refuses(&writer, CHP_EINVAL, "request.undo: must have http, as the request has");
+    start(&writer);
+    command_field(&writer);
+    static char big[CHP_UNDO_MAX_BYTES];
+    memset(big, 'x', sizeof big - 1);
+    undo_field(&writer, big);
+    refuses(&writer, CHP_ETOOBIG, "undo: 16396 bytes, at most 16384 are allowed");
     start(&writer);
     http_field(&writer, "items", "none.json");
     refuses(&writer, CHP_EINVAL, "request.http.body_file: none of the files is called none.json");
@@ -399,7 +450,7 @@ static void the_hash_is_of_what_was_asked(void **state)
     other.id.bytes[0] = 1;
     other.reply_to = "queue";
     assert_true(same_hash(&base, &other)); /* a redelivery has another id */
-    struct chp_request others[10];
+    struct chp_request others[11];
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         others[i] = base;
     }
@@ -414,6 +465,7 @@ static void the_hash_is_of_what_was_asked(void **state)
     others[7].level_given = true;
     others[8].config = "{}";
     others[9].deadline_ms = 1;
+    others[10].undo = chp_bytes_of("u");
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         assert_false(same_hash(&base, &others[i]));
         for (size_t j = 0; j < i; j++) {
@@ -428,6 +480,7 @@ int main(void)
         cmocka_unit_test(a_command_request_has_everything),
         cmocka_unit_test(a_short_request_leaves_the_rest_unset),
         cmocka_unit_test(an_http_request_becomes_a_rest_payload),
+        cmocka_unit_test(an_undo_becomes_a_payload_of_its_own),
         cmocka_unit_test(errors_name_the_field),
         cmocka_unit_test(files_are_checked_and_bounded),
         cmocka_unit_test(what_is_no_map_is_refused),
