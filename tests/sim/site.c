@@ -551,6 +551,7 @@ void sim_site_init(struct sim *sim, int index)
     site->config.events_kept_ms = 3ULL * 24 * 3600 * 1000;
     site->config.resources_max = schedule->resources_cached;
     site->config.pending_max = schedule->pending_max;
+    site->config.operations_kept = SIM_OPERATIONS_MAX;
     site->config.map_seed = schedule->seed;
     for (int i = 0; i < schedule->resource_count; i++) {
         site->apps[i].kind = schedule->kinds[i];
