@@ -35,8 +35,13 @@ class Document:
         path = self.shared / site
         return path.read_text().split() if path.exists() else []
 
+    def known(self, site):
+        """What the site knows of the resource; {} when it is not there yet."""
+        answer = self.bed.http(site, "GET", f"/v1/resources/{self.rid}")
+        return answer.json() if answer.status_code == 200 else {}
+
     def state(self, site):
-        return self.bed.get(site, f"/v1/resources/{self.rid}")["state"]
+        return self.known(site).get("state")
 
     def execution(self, operation, site, seen_from=None):
         answer = self.bed.get(seen_from or site, f"/v1/operations/{operation}")
@@ -44,7 +49,7 @@ class Document:
 
     def at_rest(self, seconds=30, state="ready"):
         def settled():
-            counts = {self.bed.get(site, f"/v1/resources/{self.rid}")["operations"] for site in SITES}
+            counts = {self.known(site).get("operations") for site in SITES}
             return len(counts) == 1 and all(self.state(site) in (state, "order-assumed") for site in SITES)
         wait_until(settled, seconds, f"{self.rid} is {state} everywhere: {[self.state(site) for site in SITES]}")
 
@@ -166,6 +171,24 @@ def test_without_a_way_back_a_site_says_that_it_is_diverged(broken, rid, shared)
     assert document.state("Nantes") == "ready"
     events = broken.get("Rennes", f"/v1/events?after={last}&limit=1000")["events"]
     assert [event["resource"] for event in events if event["kind"] == "resource.diverged"] == [rid]
+    # A person puts it right.
+    refused = broken.cli("resource", "rebuild", rid, site="Rennes")
+    assert refused.exit_code == 3 and "empty it in the application" in refused.err, refused
+    (shared / "Rennes").unlink()
+    rebuilt = broken.cli("resource", "rebuild", rid, "--from-empty", "--api", broken.url("Nantes"), site="Rennes")
+    assert rebuilt.exit_code == 0 and "rebuilt at Rennes" in rebuilt.out, rebuilt
+    document.assert_everywhere("one", "left", "right")
+    assert document.known("Rennes")["diverged"] is None
+
+
+def test_what_an_application_lost_is_rebuilt(document):
+    document.write("set", "first", create=True)
+    document.write("add", "more")
+    document.at_rest()
+    (document.shared / "Paris").write_text("lost\n")
+    rebuilt = document.bed.cli("resource", "rebuild", document.rid, site="Paris")
+    assert rebuilt.exit_code == 0, rebuilt
+    document.assert_everywhere("first", "more")
 
 
 def test_what_is_deleted_stays_deleted(document):
@@ -189,9 +212,9 @@ def test_an_agent_killed_in_the_middle_of_a_replay_goes_on(document):
     document.write("set", "left")
     time.sleep(0.01)
     for i in range(4):
-        document.bed.cli("exec", "--id", document.rid, "--type", "add", "--", "sh", "-c",
-                         f"sleep 0.3; echo {i} >> {document.shared}/$CHEOPS_SITE", site="Rennes",
-                         environment={"CHEOPS_TIMEOUT": "1s"})
+        document.bed.cli("exec", "--no-wait", "--id", document.rid, "--type", "add", "--", "sh", "-c",
+                         f"sleep 0.3; echo {i} >> {document.shared}/$CHEOPS_SITE", site="Rennes")
+    wait_until(lambda: document.read("Rennes") == ["first", "0", "1", "2", "3"], what="Rennes goes on alone")
     document.bed.demo("heal")
     wait_until(lambda: document.read("Rennes")[:2] == ["left", "0"], what="it replays")
     document.bed.demo("kill", "Rennes", "agent")
