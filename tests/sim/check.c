@@ -289,12 +289,25 @@ static void print_sequence(struct inspection *inspection, struct chp_buf *out)
     }
 }
 
-/* A replica may only be given up when there is no other way: one whose every type establishes the
- * whole state, or of which everything can be undone, never. */
+static bool failed_at(const struct inspection *inspection, int r, int site)
+{
+    for (size_t i = 0; i < inspection->sim->operation_count; i++) {
+        const struct chp_ack *own = execution_of(&inspection->views[site], i, sim_site_name(site));
+        if (inspection->sim->operations[i].resource == r && own != NULL &&
+            own->state == CHP_STATE_FAILED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A replica may only be given up when there is no other way. There always is one when every type
+ * establishes the whole state, or all commute, and nothing failed there. */
 static bool check_diverged(struct inspection *inspection, int r, int site, const char *reason)
 {
     struct sim *sim = inspection->sim;
-    bool may = sim->schedule->kinds[r] != SIM_REGISTER && !sim->schedule->commuting;
+    bool may = (sim->schedule->kinds[r] != SIM_REGISTER && !sim->schedule->commuting) ||
+               failed_at(inspection, r, site);
     sim->totals.diverged++;
     return may || wrong(inspection, "r%d is diverged at %s: %s", r, sim_site_name(site), reason);
 }

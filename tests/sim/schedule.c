@@ -259,7 +259,7 @@ static void draw_faults(struct draft *draft)
             usual[sim_rng_between(rng, 0, sizeof usual / sizeof *usual - 1)];
         bool lost = sim_rng_chance(rng, 25);
         bool restored = sim_rng_chance(rng, 60);
-        if (loses && lost) {
+        if (loses && lost && !draft->schedule->no_loss) {
             draw_fault(draft, SIM_BACKUP);
             kind = restored ? SIM_RESTORE : SIM_DISK_LOST;
         }
@@ -295,11 +295,11 @@ static void create_first(struct sim_schedule *schedule)
     }
 }
 
-void sim_schedule_draw(struct sim_schedule *schedule, uint64_t seed, bool commuting)
+void sim_schedule_draw(struct sim_schedule *schedule, uint64_t seed, bool commuting, bool no_loss)
 {
     struct draft draft = {.rng = sim_rng_of(seed, 1), .schedule = schedule};
     struct sim_rng *rng = &draft.rng;
-    *schedule = (struct sim_schedule){.seed = seed, .commuting = commuting};
+    *schedule = (struct sim_schedule){.seed = seed, .commuting = commuting, .no_loss = no_loss};
     schedule->site_count = (int)sim_rng_between(rng, 2, SIM_SITES_MAX);
     schedule->resource_count = (int)sim_rng_between(rng, 1, SIM_RESOURCES_MAX);
     schedule->end_us = sim_rng_between(rng, 3, 40) * 1000000;

@@ -70,6 +70,7 @@ struct sim_action {
 struct sim_schedule {
     uint64_t seed;
     bool commuting;
+    bool no_loss;
     int site_count;
     int resource_count;
     enum sim_app_kind kinds[SIM_RESOURCES_MAX];
@@ -80,8 +81,9 @@ struct sim_schedule {
     size_t count;
 };
 
-/* commuting: only commands that commute; whatever else the seed says. */
-void sim_schedule_draw(struct sim_schedule *schedule, uint64_t seed, bool commuting);
+/* commuting: only commands that commute, no matrices; no_loss: databases are not lost or put back;
+ * whatever else the seed says. */
+void sim_schedule_draw(struct sim_schedule *schedule, uint64_t seed, bool commuting, bool no_loss);
 /* One line, without its end. */
 void sim_action_print(const struct sim_action *action, struct chp_buf *out);
 const char *sim_action_name(enum sim_action_kind kind);

@@ -4,7 +4,9 @@
  * sim --seeds FROM COUNT          plays many
  * sim --soak SECONDS [FROM]       plays as long as told
  *
- * A failure prints the seed, the shortest schedule that still fails, and its trace.
+ * A failure prints the seed, the shortest schedule that still fails, and its trace, and ends the
+ * play; with --no-shrink it prints the seed and goes on. --commuting draws only commands that
+ * commute, --no-loss no databases that are lost or put back.
  */
 #include "sim/play.h"
 
@@ -19,6 +21,7 @@ struct options {
     uint64_t seconds; /* 0: count says how many */
     bool trace;
     bool commuting;
+    bool no_loss;
     bool shrinks;
 };
 
@@ -32,7 +35,7 @@ static uint64_t seconds_now(void)
 static int usage(void)
 {
     (void)fprintf(stderr, "usage: sim --seed N [--trace] | --seeds FROM COUNT | "
-                          "--soak SECONDS [FROM]; and --commuting, --no-shrink\n");
+                          "--soak SECONDS [FROM]; and --commuting, --no-loss, --no-shrink\n");
     return 2;
 }
 
@@ -68,6 +71,8 @@ static bool parse(int argc, char **argv, struct options *options)
             options->trace = true;
         } else if (strcmp(argv[i], "--commuting") == 0) {
             options->commuting = true;
+        } else if (strcmp(argv[i], "--no-loss") == 0) {
+            options->no_loss = true;
         } else if (strcmp(argv[i], "--no-shrink") == 0) {
             options->shrinks = false;
         } else {
@@ -107,11 +112,12 @@ static void play_all(const struct options *options, struct sim_totals *totals, u
         }
         struct sim_schedule schedule;
         struct chp_buf why = {0};
-        sim_schedule_draw(&schedule, options->from + *seeds, options->commuting);
+        sim_schedule_draw(&schedule, options->from + *seeds, options->commuting, options->no_loss);
         if (!sim_play_apart(&schedule, totals, options->trace, &why)) {
             (*failed)++;
-            printf("seed %llu%s FAILS: %s\n", (unsigned long long)schedule.seed,
-                   options->commuting ? " (--commuting)" : "", chp_buf_text(&why));
+            printf("seed %llu%s%s FAILS: %s\n", (unsigned long long)schedule.seed,
+                   options->commuting ? " --commuting" : "", options->no_loss ? " --no-loss" : "",
+                   chp_buf_text(&why));
             (void)fflush(stdout);
             if (options->shrinks) {
                 sim_shrink(&schedule);
