@@ -206,11 +206,12 @@ static int by_place(const void *a, const void *b)
 json_t *account__history(struct account *account, size_t limit)
 {
     size_t count = account->count < limit ? account->count : limit;
-    const struct line **newest = chp_arena_calloc(&account->arena, count + 1, sizeof *newest);
+    const struct line **newest =
+        chp_arena_calloc(&account->arena, count + 1, sizeof(struct line *));
     for (size_t i = 0; i < count; i++) {
         newest[i] = &account->lines[account->count - count + i];
     }
-    qsort(newest, count, sizeof *newest, by_place);
+    qsort(newest, count, sizeof(struct line *), by_place);
     json_t *operations = json_array();
     for (size_t i = 0; i < count; i++) {
         CHP_ASSERT(json_array_append_new(operations, json_of_line(account, newest[i])) == 0);

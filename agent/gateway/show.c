@@ -51,7 +51,7 @@ json_t *gateway__answer_groups(const json_t *answers)
         }
         (void)json_array_append_new(groups[i], gateway__json_text(site));
     }
-    qsort(groups, count, sizeof groups[0], by_size);
+    qsort(groups, count, sizeof(json_t *), by_size);
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
         (void)json_array_append_new(list, groups[i]);
