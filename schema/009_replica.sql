@@ -11,7 +11,9 @@ ALTER TABLE cheops.resource
     ADD COLUMN degraded      boolean NOT NULL DEFAULT false,
     ADD COLUMN order_assumed boolean NOT NULL DEFAULT false,
     ADD COLUMN deleted       boolean NOT NULL DEFAULT false,
-    ADD COLUMN unsettled     boolean NOT NULL DEFAULT false;
+    ADD COLUMN unsettled     boolean NOT NULL DEFAULT false,
+    ADD COLUMN forgotten     json NOT NULL DEFAULT '[]',
+    ADD COLUMN base_config   json;
 -- Where something is to be done without an execution that says so.
 CREATE INDEX resource_unsettled ON cheops.resource (id) WHERE unsettled OR degraded;
 

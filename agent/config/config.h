@@ -68,6 +68,7 @@ struct chp_config {
         uint64_t max_skew_ms;
         uint64_t resources_max;
         uint64_t pending_max;
+        uint64_t operations_kept;
         bool migrate;
     } agent;
     struct {

@@ -201,6 +201,11 @@ const struct config__option config__options[] = {
      .max = 65536,
      .doc = "Waiting operations of one resource held in memory at a time; the others wait in the "
             "database."},
+    {SECTION_AGENT, OPTION_NUMBER, "operations_kept", AT(agent.operations_kept), .preset = "1000",
+     .min = 1, .max = 1000000,
+     .doc = "Operations of one resource that are kept at least, for its history. Older ones are "
+            "forgotten when no site needs them any more: what they did is replaced by one that "
+            "makes the whole state."},
     {SECTION_AGENT, OPTION_BOOL, "migrate", AT(agent.migrate), .preset = "yes",
      .doc = "Whether the agent brings the database's schema up to date when it starts; otherwise "
             "`cheops-agent migrate` does."},

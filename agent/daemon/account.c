@@ -106,7 +106,7 @@ struct account *account__new(const struct chp_load *load, const char *site)
     account->row = &load->resource_result.row;
     account->site = site;
     account->matrices = chp_matrices_new();
-    account->replica = chp_replica_new(account->matrices);
+    account->replica = chp_replica_new(account->matrices, account->row->base_config);
     account->count = load->resource_result.history_count;
     account->lines = chp_arena_calloc(&account->arena, account->count, sizeof *account->lines);
     for (size_t i = 0; i < account->count; i++) {

@@ -473,6 +473,7 @@ static void describe_peers(struct chp_agent *agent, struct chp_arena *arena,
         .events_kept_ms = config->database.events_kept_ms,
         .resources_max = config->agent.resources_max,
         .pending_max = config->agent.pending_max,
+        .operations_kept = config->agent.operations_kept,
         .map_seed = seed,
     };
 }

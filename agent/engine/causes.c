@@ -164,6 +164,21 @@ static void lose(struct chp_engine *engine, struct resource *resource,
     run__next(engine, resource, now, effects);
 }
 
+/* They were there, and whoever holds the rest does not need them. */
+static void skip(struct chp_engine *engine, struct resource *resource,
+                 const struct chp_range *range, const struct chp_now *now,
+                 struct chp_effects *effects)
+{
+    struct chp_resource_row *row = &resource->row;
+    const char *origin = engine__intern(engine, range->origin);
+    chp_vector_set(&row->vector, &resource->arena, origin, range->incarnation, range->last);
+    chp_vector_set(&row->forgotten, &resource->arena, origin, range->incarnation, range->last);
+    resource__advance(resource);
+    resource__write(resource, effects);
+    report__held(engine, resource, effects);
+    run__next(engine, resource, now, effects);
+}
+
 /* Notes that peer has nothing from the first missing one up to last; true when no member has. */
 static bool nobody_has(struct chp_engine *engine, struct resource *resource,
                        struct missing *missing, const char *from, uint64_t last)
@@ -195,8 +210,11 @@ void engine__on_none(struct chp_engine *engine, const struct chp_event *event,
     struct resource *resource = resource__get(engine, none->resource);
     struct missing *missing =
         resource == NULL ? NULL : find(resource, none->range.origin, none->range.incarnation);
-    if (missing != NULL && none->range.first == held(resource, missing) + 1 &&
-        nobody_has(engine, resource, missing, event->item.from, none->range.last)) {
+    if (missing != NULL && none->forgotten && none->range.first <= held(resource, missing) + 1 &&
+        none->range.last > held(resource, missing)) {
+        skip(engine, resource, &none->range, &event->now, effects);
+    } else if (missing != NULL && none->range.first == held(resource, missing) + 1 &&
+               nobody_has(engine, resource, missing, event->item.from, none->range.last)) {
         struct chp_range range = {.origin = missing->origin,
                                   .incarnation = missing->incarnation,
                                   .first = none->range.first,

@@ -35,8 +35,9 @@ struct chp_engine_config {
     uint64_t down_after_ms; /* not heard for so long: down */
     uint64_t max_skew_ms;   /* design 4.2 */
     uint64_t events_kept_ms;
-    size_t resources_max; /* cached */
-    size_t pending_max;   /* operations of one resource held in memory */
+    size_t resources_max;   /* cached */
+    size_t pending_max;     /* operations of one resource held in memory */
+    size_t operations_kept; /* of a resource, at least, though they are not needed (design 4.8) */
     uint64_t map_seed;
 };
 

@@ -72,6 +72,11 @@ void engine__answer(struct chp_engine *engine, const struct chp_operation *opera
     write->execution.ack = copy;
     write->execution.updated_ms = now->wall_ms;
     converge__fill(engine, &write->execution);
+    struct resource *resource = resource__get(engine, ack->resource);
+    if (resource != NULL) {
+        copy.own_given = true;
+        copy.own = chp_vector_get(&resource->row.vector, engine->config.site, engine->incarnation);
+    }
     if (own) {
         tracked__defer(engine, &operation->id, NULL, effects);
     } else if (ack->state != CHP_STATE_RUNNING && ack->state != CHP_STATE_DELIVERED &&

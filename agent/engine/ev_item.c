@@ -38,6 +38,8 @@ void engine__on_resource_item(struct chp_engine *engine, const struct chp_event 
 {
     if (event->item.item->kind == CHP_ITEM_REINCARNATE) {
         engine__on_reincarnate(engine, event, effects);
+    } else if (event->item.item->kind == CHP_ITEM_WANT) {
+        engine__on_want(engine, event, effects);
     } else {
         engine__on_operation(engine, event, effects);
     }

@@ -61,6 +61,10 @@ static void take_history(struct chp_engine *engine, struct resource *resource,
             continue; /* it was taken before: what it can't be with came since */
         }
         struct chp_entry *entry = chp_replica_find(resource->replica, &row->operation->id);
+        entry->completed = row->completed;
+        if (row->failed_everywhere) { /* voided before, unless there was no time for it */
+            outcome__failed_everywhere(engine, resource->row.id, &row->operation->id);
+        }
         if (!row->executes) {
             continue;
         }

@@ -56,6 +56,29 @@ static void give_to_new(struct chp_engine *engine, const struct resource *resour
     }
 }
 
+/* This site is a member now: what it had admitted for others only is to run here, too. */
+static void join_in(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
+                    struct chp_effects *effects)
+{
+    for (size_t i = 0; resource->replica != NULL && i < chp_replica_count(resource->replica); i++) {
+        struct chp_entry *entry = chp_replica_entry(resource->replica, i);
+        if (entry->executes || strcmp(entry->dot.origin, engine->config.site) != 0) {
+            continue;
+        }
+        entry->executes = true;
+        struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
+        write->execution.ack =
+            (struct chp_ack){.operation = entry->id,
+                             .resource = chp_arena_strdup(&effects->batch.arena, resource->row.id),
+                             .site = engine->config.site,
+                             .incarnation = engine->incarnation,
+                             .state = CHP_STATE_ACCEPTED,
+                             .exit_code = -1};
+        write->execution.updated_ms = now->wall_ms;
+        converge__changed(resource);
+    }
+}
+
 /* Concurrent creations of one id are one resource (design section 6): union of the sites; level,
  * scope and matrix of the arbitration-first. */
 static void merge(struct chp_engine *engine, struct resource *resource,
@@ -99,6 +122,9 @@ static void merge(struct chp_engine *engine, struct resource *resource,
                                          .data = journal__take(&data, effects)},
                  &event->now, effects);
     give_to_new(engine, resource, before, before_count, effects);
+    if (!engine__contains(before, before_count, engine->config.site)) {
+        join_in(engine, resource, &event->now, effects);
+    }
 }
 
 static void journal(struct chp_engine *engine, const struct chp_operation *operation,
@@ -462,7 +488,9 @@ static void looked_up(struct chp_engine *engine, struct arrival *arrival,
         take(engine, arrival, effects);
         return;
     }
-    if (!load->found && by_origin) {
+    bool forgotten =
+        dot->n <= chp_vector_get(&resource->row.forgotten, dot->origin, dot->incarnation);
+    if (!load->found && by_origin && !forgotten) {
         redot__demand(engine, event->item.from, arrival->operation, effects);
     } else if (load->found) {
         if (!held) {

@@ -344,7 +344,6 @@ static int look_back(struct chp_engine *engine, struct resource *resource,
 {
     struct chp_arena *arena = &effects->batch.arena;
     const struct chp_range *displaces = NULL;
-    (void)engine;
     if (resource->replica == NULL) {
         for (size_t i = 0; i < resource->row.vector.count; i++) {
             const struct chp_dot *dot = &resource->row.vector.entries[i];
@@ -353,6 +352,7 @@ static int look_back(struct chp_engine *engine, struct resource *resource,
         return 0;
     }
     chp_replica_context(resource->replica, &resource->row.vector, arena, &operation->context);
+    operation->stable = stable__own(engine, resource, &operation->context);
     if (operation->config != NULL) {
         int code = chp_replica_check_config(resource->replica, operation->config, error);
         if (code != 0) {

@@ -8,16 +8,39 @@
 
 #include <string.h>
 
+static void tell_forgotten(struct peer *peer, const char *resource, const struct chp_range *range,
+                           struct chp_effects *effects)
+{
+    if (peer->version >= VERSION_WITH_PAST) {
+        struct chp_item item = {.kind = CHP_ITEM_NONE,
+                                .none = {.resource = resource, .range = *range, .forgotten = true}};
+        (void)stream__control(peer, &item, effects);
+    }
+}
+
 void engine__on_want(struct chp_engine *engine, const struct chp_event *event,
                      struct chp_effects *effects)
 {
     const struct chp_want *want = &event->item.item->want;
     struct peer *peer = engine__peer(engine, event->item.from);
-    if (peer != NULL && want->range.first <= want->range.last) {
+    const struct resource *resource = resource__get(engine, want->resource);
+    if (resource == NULL) {
+        resource__defer(engine, want->resource, event, effects);
+        return;
+    }
+    struct chp_range range = want->range;
+    uint64_t forgotten = chp_vector_get(&resource->row.forgotten, range.origin, range.incarnation);
+    if (peer != NULL && range.first <= forgotten && range.first <= range.last) {
+        range.last = range.last < forgotten ? range.last : forgotten;
+        tell_forgotten(peer, want->resource, &range, effects);
+        range = want->range;
+        range.first = forgotten + 1;
+    }
+    if (peer != NULL && range.first <= range.last) {
         struct chp_arena *arena = &effects->batch.arena;
         struct chp_load *load = chp_batch_load(&effects->batch, CHP_LOAD_RANGE);
         load->resource = chp_arena_strdup(arena, want->resource);
-        load->range = want->range;
+        load->range = range;
         load->range.origin = chp_arena_strdup(arena, want->range.origin);
         load->site = peer->site;
         load->limit = WANT_RANGE_MAX;

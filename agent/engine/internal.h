@@ -171,6 +171,14 @@ struct step {
     bool undo;
 };
 
+/* What a member has acked of the operations of this site and incarnation (stable.c). */
+struct acked {
+    const char *site; /* interned */
+    uint64_t n;       /* it holds all up to there */
+    uint64_t incarnation;
+    uint64_t own; /* and had made so many itself by then */
+};
+
 enum resource_state { RESOURCE_LOADING, RESOURCE_READY };
 
 struct resource {
@@ -189,7 +197,12 @@ struct resource {
     uint64_t effect_last;        /* the highest of its entries */
     bool item_loading;           /* what runs next is read from the store */
     bool has_failed;             /* an entry has been held back */
-    struct chp_list deferred;    /* struct deferred: events that wait for the load */
+    struct acked *acked;
+    size_t acked_count;
+    struct chp_vector stable; /* in arena */
+    size_t
+        look_at; /* how many entries there have to be before more is looked for to be forgotten */
+    struct chp_list deferred; /* struct deferred: events that wait for the load */
     struct missing *missing;
     size_t missing_count;
     size_t write_index; /* where in the open batch its row is written, perhaps */
@@ -453,6 +466,19 @@ void outcome__retry_later(struct chp_entry *entry, const struct chp_now *now);
 void outcome__tick(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,
                    struct chp_effects *effects);
 void outcome__deinit(struct chp_engine *engine);
+
+/* stable.c: what is not needed any more is forgotten (design 4.8) */
+void stable__acked(struct chp_engine *engine, const struct tracked *tracked,
+                   const struct chp_ack *ack);
+/* Up to which number the operations of this site are stable, as one with this context may say. */
+uint64_t stable__own(struct chp_engine *engine, struct resource *resource,
+                     const struct chp_vector *context);
+/* An operation is in the sequence that says what is stable. */
+void stable__learn(struct chp_engine *engine, struct resource *resource,
+                   const struct chp_operation *operation);
+/* Forgets what can go of a replica at rest, and reads it again; false: nothing. */
+bool stable__forget(struct chp_engine *engine, struct resource *resource,
+                    struct chp_effects *effects);
 
 /* run.c: starts the next operation of the resource if one may run. */
 void run__next(struct chp_engine *engine, struct resource *resource, const struct chp_now *now,

@@ -76,6 +76,7 @@ void resource__free(struct resource *resource)
     }
     causes__free(resource);
     converge__free(resource);
+    free(resource->acked);
     chp_list_remove(&resource->lru);
     chp_arena_deinit(&resource->arena);
     free(resource);
@@ -132,12 +133,19 @@ void resource__set_row(struct chp_engine *engine, struct resource *resource,
         chp_vector_set(&resource->row.vector, arena, engine__intern(engine, dot->origin),
                        dot->incarnation, dot->n);
     }
+    resource->row.forgotten = (struct chp_vector){0};
+    for (size_t i = 0; i < row->forgotten.count; i++) {
+        const struct chp_dot *dot = &row->forgotten.entries[i];
+        chp_vector_set(&resource->row.forgotten, arena, engine__intern(engine, dot->origin),
+                       dot->incarnation, dot->n);
+    }
     resource->row.created_origin = engine__intern(engine, row->created_origin);
     resource->row.diverged = chp_arena_strdup(arena, row->diverged);
+    resource->row.base_config = chp_arena_strdup(arena, row->base_config);
     resource->row.config = chp_arena_strdup(arena, row->config);
     resource->exists = true;
     if (row->level != CHP_LEVEL_NONE && resource->replica == NULL) {
-        resource->replica = chp_replica_new(engine->matrices);
+        resource->replica = chp_replica_new(engine->matrices, row->base_config);
     }
 }
 
@@ -160,6 +168,17 @@ void resource__create(struct chp_engine *engine, struct resource *resource,
         row.created_id = operation->id;
     }
     resource__set_row(engine, resource, &row);
+}
+
+static struct chp_vector copy_vector(const struct chp_vector *vector, struct chp_arena *arena)
+{
+    struct chp_vector copy = {.count = vector->count};
+    copy.entries = chp_arena_calloc(arena, vector->count, sizeof *copy.entries);
+    for (size_t i = 0; i < vector->count; i++) {
+        copy.entries[i] = vector->entries[i];
+        copy.entries[i].origin = chp_arena_strdup(arena, vector->entries[i].origin);
+    }
+    return copy;
 }
 
 void resource__write(struct resource *resource, struct chp_effects *effects)
@@ -186,14 +205,10 @@ void resource__write(struct resource *resource, struct chp_effects *effects)
     write->resource.scope = chp_arena_strdup(arena, row->scope);
     write->resource.config = chp_arena_strdup(arena, row->config);
     write->resource.diverged = chp_arena_strdup(arena, row->diverged);
+    write->resource.base_config = chp_arena_strdup(arena, row->base_config);
     write->resource.members = chp_arena_strdup_all(arena, row->members, row->member_count);
-    write->resource.vector.entries =
-        chp_arena_calloc(arena, row->vector.count, sizeof(struct chp_dot));
-    for (size_t i = 0; i < row->vector.count; i++) {
-        write->resource.vector.entries[i] = row->vector.entries[i];
-        write->resource.vector.entries[i].origin =
-            chp_arena_strdup(arena, row->vector.entries[i].origin);
-    }
+    write->resource.vector = copy_vector(&row->vector, arena);
+    write->resource.forgotten = copy_vector(&row->forgotten, arena);
 }
 
 void resource__keep_pending(struct resource *resource, struct chp_bytes item, enum chp_state state,
@@ -246,6 +261,9 @@ int resource__take(struct chp_engine *engine, struct resource *resource,
     }
     engine->entry_count += chp_replica_count(resource->replica) - count;
     entry->executes = executes;
+    if (!entry->waits) {
+        stable__learn(engine, resource, operation);
+    }
     if (operation->creates || operation->config != NULL) {
         row->config = chp_arena_strdup(&resource->arena, chp_replica_config(resource->replica));
         row->config_version = chp_replica_config_version(resource->replica);
@@ -261,6 +279,17 @@ void resource__advance(struct resource *resource)
     }
 }
 
+/* What is read again is copied again. */
+static void renew_arena(struct resource *resource)
+{
+    struct chp_arena before = resource->arena;
+    resource->arena = (struct chp_arena){0};
+    resource->row =
+        (struct chp_resource_row){.id = chp_arena_strdup(&resource->arena, resource->row.id)};
+    resource->stable = copy_vector(&resource->stable, &resource->arena);
+    chp_arena_deinit(&before);
+}
+
 void resource__reload(struct chp_engine *engine, struct resource *resource,
                       struct chp_effects *effects)
 {
@@ -269,6 +298,7 @@ void resource__reload(struct chp_engine *engine, struct resource *resource,
         free_pending(CHP_CONTAINER(link, struct pending, link));
     }
     forget_replica(engine, resource);
+    renew_arena(resource);
     resource->pending_count = 0;
     resource->pending_stored = 0;
     resource->running = NULL; /* what runs is resumed */

@@ -110,6 +110,7 @@ static void next_planned(struct chp_engine *engine, struct resource *resource,
         return;
     }
     if (!converge__next(engine, resource, now, effects, &step)) {
+        (void)stable__forget(engine, resource, effects);
         return;
     }
     struct pending *pending = resource__find_pending(resource, &step.entry->id);

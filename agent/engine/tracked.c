@@ -197,6 +197,10 @@ static void complete(struct chp_engine *engine, struct tracked *tracked, const s
     chp_buf_printf(&data, "],\"state\":\"%s\",\"members\":%zu}", failed > 0 ? "failed" : "done",
                    tracked->member_count);
     tracked->completed = true;
+    struct chp_entry *entry = converge__entry(engine, tracked->resource, &tracked->id);
+    if (entry != NULL) {
+        entry->completed = true;
+    }
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_COMPLETED);
     write->completed.operation = tracked->id;
     write->completed.failed = failed > 0;
@@ -288,6 +292,7 @@ void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const s
                      const struct chp_now *now, struct chp_effects *effects)
 {
     struct member_progress *member = member_of(tracked, ack->site);
+    stable__acked(engine, tracked, ack);
     if (member == NULL && strcmp(ack->site, engine->config.site) == 0) {
         /* This site became a member later. */
         struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);

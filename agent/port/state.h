@@ -35,6 +35,8 @@ struct chp_resource_row {
     bool order_assumed;   /* ran in another order than the sequence, as is assumed to be the same */
     bool deleted;         /* the sequence ends with a deletion */
     bool unsettled;       /* more has to run here than its executions say */
+    struct chp_vector forgotten; /* of vector: not needed any more, and deleted (section 4.8) */
+    const char *base_config;     /* the matrix that was in force for them; or NULL */
 };
 
 /* State of one operation at one site, as this site knows it. At the origin there is a row for every
@@ -96,6 +98,7 @@ enum chp_write_kind {
     CHP_WRITE_REPORTED,         /* to a peer, up to an arrival here */
     CHP_WRITE_LOST,             /* dots that no member has */
     CHP_WRITE_VOIDED,           /* an operation's executions that failed are voided */
+    CHP_WRITE_FORGOTTEN,        /* operations of a resource go, with their executions */
     CHP_WRITE_UNDECODED,        /* an item of a kind that is not known yet waits */
     CHP_WRITE_DECODED,          /* it has been taken: forget it */
     CHP_WRITE_SERIAL,           /* of this batch: higher in each one */
@@ -216,6 +219,10 @@ struct chp_write {
         } undecoded;
         uint64_t decoded; /* chp_undecoded_row.arrival */
         struct chp_uuid voided;
+        struct {
+            const char *resource;
+            struct chp_vector vector; /* all up to there */
+        } forgotten;
     };
 };
 
@@ -298,6 +305,8 @@ struct chp_history_row {
     uint64_t effect; /* as the next, see chp_execution_row */
     bool undoing;
     bool done_elsewhere;
+    bool completed;         /* every member has answered: known at its origin */
+    bool failed_everywhere; /* and all of them that it failed */
 };
 
 struct chp_event_row {

@@ -35,6 +35,7 @@ struct config {
 
 struct chp_replica {
     struct chp_matrices *matrices;
+    struct compiled *base; /* or NULL */
     struct chp_sequence *sequence;
     struct chp_map *by_id; /* struct held * */
     struct held **held;
@@ -47,10 +48,11 @@ struct chp_replica {
     struct chp_map *interned;
 };
 
-struct chp_replica *chp_replica_new(struct chp_matrices *matrices)
+struct chp_replica *chp_replica_new(struct chp_matrices *matrices, const char *base)
 {
     struct chp_replica *replica = chp_alloc(sizeof *replica);
     replica->matrices = matrices;
+    replica->base = base == NULL ? NULL : matrices__use(matrices, base);
     replica->sequence = chp_sequence_new();
     replica->by_id = chp_map_new((uint64_t)(uintptr_t)replica);
     replica->interned = chp_map_new((uint64_t)(uintptr_t)replica);
@@ -69,6 +71,9 @@ void chp_replica_free(struct chp_replica *replica)
     }
     for (size_t i = 0; i < replica->config_count; i++) {
         matrices__leave(replica->matrices, replica->configs[i].compiled);
+    }
+    if (replica->base != NULL) {
+        matrices__leave(replica->matrices, replica->base);
     }
     chp_map_free(replica->by_id);
     chp_map_free(replica->interned);
@@ -104,32 +109,33 @@ static int compare(const struct chp_entry *a, const struct chp_entry *b)
                                    &b->id);
 }
 
+static struct compiled *higher(struct compiled *a, struct compiled *b)
+{
+    return a == NULL || (b != NULL && chp_matrix_compare(b->matrix, a->matrix) > 0) ? b : a;
+}
+
 /* In force for who has seen context (NULL: everything), with self, when it is not NULL, too. */
 static struct compiled *in_force(const struct chp_replica *replica,
                                  const struct chp_vector *context, const struct chp_entry *self)
 {
     const struct config *created = NULL;
-    const struct config *later = NULL;
+    struct compiled *later = NULL;
     for (size_t i = 0; i < replica->config_count; i++) {
         const struct config *config = &replica->configs[i];
         if (config->entry != self && context != NULL && !in_vector(context, &config->entry->dot)) {
             continue;
         }
-        if (config->creates) {
-            created =
-                created == NULL || compare(config->entry, created->entry) < 0 ? config : created;
-        } else if (later == NULL ||
-                   chp_matrix_compare(config->compiled->matrix, later->compiled->matrix) > 0) {
-            later = config;
+        if (!config->creates) {
+            later = higher(later, config->compiled);
+        } else if (created == NULL || compare(config->entry, created->entry) < 0) {
+            created = config;
         }
     }
-    if (created == NULL && later == NULL) {
-        return matrices__use(replica->matrices, NULL);
-    }
-    return created == NULL || (later != NULL && chp_matrix_compare(later->compiled->matrix,
-                                                                   created->compiled->matrix) > 0)
-               ? later->compiled
-               : created->compiled;
+    struct compiled *first = replica->base != NULL ? replica->base
+                             : created != NULL     ? created->compiled
+                                                   : NULL;
+    struct compiled *decides = higher(first, later);
+    return decides != NULL ? decides : matrices__use(replica->matrices, NULL);
 }
 
 static void note_config(struct chp_replica *replica, const struct held *held,
@@ -324,6 +330,12 @@ void chp_replica_context(const struct chp_replica *replica, const struct chp_vec
 const char *chp_replica_config(const struct chp_replica *replica)
 {
     return in_force(replica, NULL, NULL)->text;
+}
+
+const char *chp_replica_config_seen(const struct chp_replica *replica,
+                                    const struct chp_vector *seen)
+{
+    return in_force(replica, seen, NULL)->text;
 }
 
 uint64_t chp_replica_config_version(const struct chp_replica *replica)

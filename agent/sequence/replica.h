@@ -40,6 +40,7 @@ struct chp_entry {
     uint64_t effect; /* its place among those whose effect the application has; 0: it has not */
     bool undoing;
     bool done_elsewhere;
+    bool completed;    /* every member has answered: known at its origin */
     bool held_back;    /* it failed and is not to run now: the plan does without it */
     bool planned;      /* it is to run */
     uint64_t retry_us; /* when it may run again, if it is held back */
@@ -48,7 +49,9 @@ struct chp_entry {
 
 struct chp_replica;
 
-struct chp_replica *chp_replica_new(struct chp_matrices *matrices);
+/* base: the canonical text of the matrix that was in force for all that is not added any more,
+ * since it was forgotten (design 4.8); NULL: everything is. */
+struct chp_replica *chp_replica_new(struct chp_matrices *matrices, const char *base);
 /* NULL is allowed. */
 void chp_replica_free(struct chp_replica *replica);
 
@@ -77,6 +80,9 @@ void chp_replica_context(const struct chp_replica *replica, const struct chp_vec
  * with a higher (version, hash). Canonical text, the replica's; NULL: none. */
 const char *chp_replica_config(const struct chp_replica *replica);
 uint64_t chp_replica_config_version(const struct chp_replica *replica);
+/* The one in force for who has seen no more than this. */
+const char *chp_replica_config_seen(const struct chp_replica *replica,
+                                    const struct chp_vector *seen);
 const struct chp_matrix *chp_replica_matrix(const struct chp_replica *replica);
 /* Whether config (canonical text) may follow the one in force: it is the same, or higher. */
 int chp_replica_check_config(const struct chp_replica *replica, const char *config,

@@ -387,6 +387,23 @@ bool chp_sequence_void(struct chp_sequence *sequence, const struct chp_uuid *id)
     return true;
 }
 
+size_t chp_sequence_block(struct chp_sequence *sequence, const struct chp_uuid *id, bool *single)
+{
+    uint32_t node = sequence__find(sequence, id);
+    CHP_ASSERT(node != NONE);
+    uint32_t block = sequence->nodes[node].block;
+    *single = sequence->blocks[block].count == 1;
+    return block;
+}
+
+bool chp_sequence_establishes(struct chp_sequence *sequence, const struct chp_uuid *id)
+{
+    uint32_t node = sequence__find(sequence, id);
+    CHP_ASSERT(node != NONE);
+    const struct kind *kind = &sequence->kinds[sequence->nodes[node].kind];
+    return chp_matrix_establishes(kind->matrix, kind->type);
+}
+
 size_t chp_sequence_kinds(const struct chp_sequence *sequence)
 {
     return sequence->kind_count;

@@ -74,6 +74,14 @@ size_t chp_sequence_count(struct chp_sequence *sequence);
 /* How many types there are, each under each matrix that its operations were made under. */
 size_t chp_sequence_kinds(const struct chp_sequence *sequence);
 
+/*
+ * The causal block that an operation of the set is in, from 0: it has seen every operation of the
+ * lower blocks, and every operation of the higher ones has seen it. single: it is alone in it.
+ */
+size_t chp_sequence_block(struct chp_sequence *sequence, const struct chp_uuid *id, bool *single);
+/* Whether it makes the whole state, as the matrix says that it was made under. */
+bool chp_sequence_establishes(struct chp_sequence *sequence, const struct chp_uuid *id);
+
 /* The operation at a place of the sequence, below count; valid until the next change. */
 const struct chp_uuid *chp_sequence_at(struct chp_sequence *sequence, size_t place);
 

@@ -170,6 +170,19 @@ static bool is_operation_of(const void *row, const void *user)
     return strcmp(((const struct mem_operation *)row)->operation.resource, user) == 0;
 }
 
+static bool failed_everywhere(const struct mem_store *store, const struct mem_operation *row)
+{
+    for (size_t i = 0; i < row->operation.member_count; i++) {
+        const struct mem_execution *there =
+            mem__execution(store, &row->operation.id, row->operation.members[i]);
+        if (there != NULL && there->row.ack.state != CHP_STATE_FAILED &&
+            there->row.ack.state != CHP_STATE_REFUSED) {
+            return false;
+        }
+    }
+    return row->completed && row->failed;
+}
+
 static bool done_elsewhere(const struct mem_store *store, const struct chp_operation *operation)
 {
     for (size_t i = 0; i < operation->member_count; i++) {
@@ -201,6 +214,8 @@ static void load_history(const struct mem_store *store, struct chp_load *load,
         *row = (struct chp_history_row){.operation = &operation->operation,
                                         .item = operation->item,
                                         .arrival = operation->arrival,
+                                        .completed = operation->completed,
+                                        .failed_everywhere = failed_everywhere(store, operation),
                                         .executes = here != NULL};
         if (here != NULL) {
             row->state = here->row.ack.state;

@@ -9,6 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+static struct chp_vector copy_vector(const struct chp_vector *vector, struct chp_arena *arena)
+{
+    struct chp_vector copy = {.count = vector->count};
+    copy.entries = chp_arena_calloc(arena, vector->count, sizeof *copy.entries);
+    for (size_t i = 0; i < vector->count; i++) {
+        copy.entries[i] = vector->entries[i];
+        copy.entries[i].origin = chp_arena_strdup(arena, vector->entries[i].origin);
+    }
+    return copy;
+}
+
 static void write_resource(struct mem_store *store, const struct chp_resource_row *given)
 {
     struct chp_arena *arena = &store->rows->arena;
@@ -19,12 +30,10 @@ static void write_resource(struct mem_store *store, const struct chp_resource_ro
     row->created_origin = chp_arena_strdup(arena, given->created_origin);
     row->config = chp_arena_strdup(arena, given->config);
     row->diverged = chp_arena_strdup(arena, given->diverged);
+    row->base_config = chp_arena_strdup(arena, given->base_config);
     row->members = chp_arena_strdup_all(arena, given->members, given->member_count);
-    row->vector.entries = chp_arena_calloc(arena, given->vector.count, sizeof *row->vector.entries);
-    for (size_t i = 0; i < given->vector.count; i++) {
-        row->vector.entries[i] = given->vector.entries[i];
-        row->vector.entries[i].origin = chp_arena_strdup(arena, given->vector.entries[i].origin);
-    }
+    row->vector = copy_vector(&given->vector, arena);
+    row->forgotten = copy_vector(&given->forgotten, arena);
     (void)chp_map_put(store->resources, chp_bytes_of(row->id), row);
 }
 
@@ -411,6 +420,59 @@ static void write_voided(struct mem_store *store, const struct chp_uuid *operati
     free(rows);
 }
 
+static bool waits_outbound(const struct mem_store *store, const struct chp_uuid *operation)
+{
+    const struct mem_outbound *outbound;
+    for (const void *at = NULL; (outbound = chp_map_next(store->outbound, &at, NULL)) != NULL;) {
+        if (outbound->is_operation && chp_uuid_equal(&outbound->operation, operation)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void forget_operation(struct mem_store *store, const struct mem_operation *operation,
+                             struct chp_buf *name)
+{
+    const struct chp_uuid *id = &operation->operation.id;
+    const struct chp_dot *dot = &operation->operation.dot;
+    size_t count;
+    void **rows = mem__select(store->executions, is_execution_of, id, mem__by_site, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct mem_execution *execution = rows[i];
+        (void)chp_map_remove(store->executions,
+                             mem__execution_name(name, id, execution->row.ack.site));
+    }
+    free(rows);
+    (void)chp_map_remove(store->dots, mem__name_of(name, operation->operation.resource, dot->origin,
+                                                   dot->incarnation, dot->n));
+    (void)chp_map_remove(store->operations, mem__uuid_bytes(id));
+}
+
+static bool is_any(const void *row, const void *user)
+{
+    (void)row;
+    (void)user;
+    return true;
+}
+
+static void write_forgotten(struct mem_store *store, const struct chp_write *write,
+                            struct chp_buf *name)
+{
+    size_t count;
+    void **rows = mem__select(store->operations, is_any, NULL, mem__by_arrival, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct mem_operation *operation = rows[i];
+        const struct chp_dot *dot = &operation->operation.dot;
+        if (strcmp(operation->operation.resource, write->forgotten.resource) == 0 &&
+            chp_vector_get(&write->forgotten.vector, dot->origin, dot->incarnation) >= dot->n &&
+            !waits_outbound(store, &operation->operation.id)) {
+            forget_operation(store, operation, name);
+        }
+    }
+    free(rows);
+}
+
 static void keep_delivered(struct mem_store *store, struct chp_buf *name)
 {
     size_t count;
@@ -663,6 +725,9 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
         break;
     case CHP_WRITE_VOIDED:
         write_voided(store, &write->voided, name);
+        break;
+    case CHP_WRITE_FORGOTTEN:
+        write_forgotten(store, write, name);
         break;
     case CHP_WRITE_LOST:
         write_lost(store, write, name);

@@ -17,7 +17,7 @@
     "r.id, r.level, r.scope, r.members, r.vector, r.highest_stamp_ms, r.highest_stamp_counter,"    \
     " r.created_stamp_ms, r.created_stamp_counter, r.created_origin, r.created_id, r.created_ms,"  \
     " r.config, r.config_version, r.merged, r.diverged, r.degraded, r.order_assumed, r.deleted,"   \
-    " r.unsettled"
+    " r.unsettled, r.forgotten, r.base_config"
 /* What an execution row holds of chp_execution_row, in the order of read_execution. */
 #define EXECUTION_COLUMNS(table)                                                                   \
     table ".operation, " table ".site, " table ".resource, " table ".incarnation, " table          \
@@ -50,16 +50,20 @@ const struct pg_statement pg__load_statements[] = {
     /* Of level none what has not ended here; else everything. */
     {"load_held",
      "SELECT w.n, r.level = 'none', p.id, p.item, p.arrival, p.state, p.run, p.incarnation,"
-     " p.effect, p.undoing, p.done_elsewhere"
+     " p.effect, p.undoing, p.done_elsewhere, p.completed, p.failed_everywhere"
      " FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS w (id, most, n)"
      " JOIN cheops.resource r ON r.id = w.id CROSS JOIN LATERAL ("
      "(SELECT o.id, o.item, o.arrival, e.state, e.run, e.incarnation, e.effect, e.undoing,"
-     " false AS done_elsewhere FROM cheops.execution e JOIN cheops.operation o"
+     " false AS done_elsewhere, o.completed_ms IS NOT NULL AS completed, false AS "
+     "failed_everywhere FROM cheops.execution e "
+     "JOIN cheops.operation o"
      " ON o.id = e.operation WHERE r.level = 'none' AND e.resource = w.id AND e.own"
      " AND NOT e.final ORDER BY o.arrival LIMIT w.most) UNION ALL"
      " SELECT o.id, o.item, o.arrival, e.state, e.run, e.incarnation, e.effect, e.undoing,"
      " e.state IN ('failed', 'refused') AND EXISTS (SELECT FROM cheops.execution x"
-     " WHERE x.operation = o.id AND NOT x.own AND x.state = 'done')"
+     " WHERE x.operation = o.id AND NOT x.own AND x.state = 'done'), o.completed_ms IS NOT NULL,"
+     " coalesce(o.failed, false) AND NOT EXISTS (SELECT FROM cheops.execution x"
+     " WHERE x.operation = o.id AND x.state NOT IN ('failed', 'refused'))"
      " FROM cheops.operation o LEFT JOIN cheops.execution e ON e.operation = o.id"
      " AND e.site = (SELECT site FROM cheops.self)"
      " WHERE r.level <> 'none' AND o.resource = w.id) p ORDER BY w.n, p.arrival"},
@@ -126,16 +130,6 @@ const struct pg_statement pg__load_statements[] = {
 };
 const size_t pg__load_statement_count = sizeof pg__load_statements / sizeof pg__load_statements[0];
 
-/* The statements' own words come back: another value is a broken invariant, since the columns are
- * checked. */
-static enum chp_state get_state(const PGresult *result, int row, int column)
-{
-    enum chp_state state;
-    int code = chp_state_parse(PQgetvalue(result, row, column), &state);
-    CHP_ASSERT(code == 0);
-    return state;
-}
-
 static enum chp_key get_key(const PGresult *result, int row, int column)
 {
     for (int key = 0; key < CHP_KEY_COUNT; key++) {
@@ -150,24 +144,6 @@ static struct chp_stamp get_stamp(const PGresult *result, int row, int column)
 {
     return (struct chp_stamp){.ms = pg__get_u64(result, row, column),
                               .counter = (uint32_t)pg__get_u64(result, row, column + 1)};
-}
-
-/* NULL, with a line in the log, when the bytes are not (or no longer) an operation: what is stored
- * stays stored, and one bad row does not keep the site from working. */
-static struct chp_operation *decode_operation(const struct chp_uuid *id, struct chp_bytes bytes,
-                                              struct chp_arena *arena)
-{
-    struct chp_item *item = chp_arena_alloc(arena, sizeof *item);
-    struct chp_error error = {0};
-    int code = chp_item_decode(bytes, arena, item, &error);
-    if (code == 0 && item->kind == CHP_ITEM_OPERATION) {
-        return &item->operation;
-    }
-    char text[CHP_UUID_TEXT_BYTES];
-    chp_uuid_format(id, text);
-    chp_log_error("stored item is not an operation", CHP_S("operation", text),
-                  CHP_S("reason", error.text));
-    return NULL;
 }
 
 static void read_self(struct chp_load *const *loads, const PGresult *result,
@@ -254,21 +230,17 @@ static void get_resource(const PGresult *result, int i, int at, struct chp_resou
     row->order_assumed = pg__get_bool(result, i, at + 17);
     row->deleted = pg__get_bool(result, i, at + 18);
     row->unsettled = pg__get_bool(result, i, at + 19);
+    pg__get_vector(result, i, at + 20, arena, &row->forgotten);
+    row->base_config = pg__get_text(result, i, at + 21, arena);
 }
 
-enum { RESOURCE_COLUMN_COUNT = 20 };
-
-/* The load that row i is for. */
-static struct chp_load *load_of(struct chp_load *const *loads, const PGresult *result, int i)
-{
-    return loads[pg__get_u64(result, i, 0) - 1];
-}
+enum { RESOURCE_COLUMN_COUNT = 22 };
 
 static void read_resources(struct chp_load *const *loads, const PGresult *result,
                            struct chp_arena *arena)
 {
     for (int i = 0; i < PQntuples(result); i++) {
-        struct chp_load *load = load_of(loads, result, i);
+        struct chp_load *load = pg__load_of(loads, result, i);
         load->found = true;
         get_resource(result, i, 1, &load->resource_result.row, arena);
         load->resource_result.pending_total =
@@ -276,77 +248,11 @@ static void read_resources(struct chp_load *const *loads, const PGresult *result
     }
 }
 
-static void add_pending_row(struct chp_load *load, const struct chp_history_row *row)
-{
-    load->resource_result.pending[load->resource_result.pending_count++] =
-        (struct chp_pending_row){.operation = row->operation,
-                                 .item = row->item,
-                                 .arrival = row->arrival,
-                                 .state = row->state,
-                                 .run = row->run,
-                                 .incarnation = row->incarnation};
-}
-
-/* Rows of one load follow each other: how many from i on. */
-static size_t count_rows(const PGresult *result, int i)
-{
-    uint64_t n = pg__get_u64(result, i, 0);
-    int end = i;
-    while (end < PQntuples(result) && pg__get_u64(result, end, 0) == n) {
-        end++;
-    }
-    return (size_t)(end - i);
-}
-
-static bool read_held_row(const PGresult *result, int i, struct chp_arena *arena,
-                          struct chp_history_row *row)
-{
-    struct chp_uuid id = pg__get_uuid(result, i, 2);
-    *row = (struct chp_history_row){.item = pg__get_bytes(result, i, 3, arena),
-                                    .arrival = pg__get_u64(result, i, 4),
-                                    .executes = PQgetisnull(result, i, 5) == 0};
-    row->operation = decode_operation(&id, row->item, arena);
-    if (row->executes) {
-        row->state = get_state(result, i, 5);
-        row->run = (uint32_t)pg__get_u64(result, i, 6);
-        row->incarnation = pg__get_u64(result, i, 7);
-        row->effect = pg__get_u64(result, i, 8);
-        row->undoing = pg__get_bool(result, i, 9);
-        row->done_elsewhere = pg__get_bool(result, i, 10);
-    }
-    return row->operation != NULL;
-}
-
-static void read_held(struct chp_load *const *loads, const PGresult *result,
-                      struct chp_arena *arena)
-{
-    for (int i = 0; i < PQntuples(result); i++) {
-        struct chp_load *load = load_of(loads, result, i);
-        bool is_pending = pg__get_bool(result, i, 1);
-        if (is_pending && load->resource_result.pending == NULL) {
-            load->resource_result.pending = chp_arena_calloc(arena, count_rows(result, i),
-                                                             sizeof *load->resource_result.pending);
-        } else if (!is_pending && load->resource_result.history == NULL) {
-            load->resource_result.history = chp_arena_calloc(arena, count_rows(result, i),
-                                                             sizeof *load->resource_result.history);
-        }
-        struct chp_history_row row;
-        if (!read_held_row(result, i, arena, &row)) {
-            continue;
-        }
-        if (is_pending) {
-            add_pending_row(load, &row);
-        } else {
-            load->resource_result.history[load->resource_result.history_count++] = row;
-        }
-    }
-}
-
 static void read_keys(struct chp_load *const *loads, const PGresult *result,
                       struct chp_arena *arena)
 {
     for (int i = 0; i < PQntuples(result); i++) {
-        struct chp_load *load = load_of(loads, result, i);
+        struct chp_load *load = pg__load_of(loads, result, i);
         struct chp_bytes hash = pg__get_bytes(result, i, 1, arena);
         CHP_ASSERT(hash.len == CHP_SHA256_BYTES);
         load->resource_result.key_found = true;
@@ -380,7 +286,7 @@ static void read_operation(struct chp_load *const *loads, const PGresult *result
     }
     struct chp_uuid id = pg__get_uuid(result, 0, 0);
     load->operation_result.item = pg__get_bytes(result, 0, 1, arena);
-    load->operation_result.row = decode_operation(&id, load->operation_result.item, arena);
+    load->operation_result.row = pg__decode_operation(&id, load->operation_result.item, arena);
     load->operation_result.completed = pg__get_bool(result, 0, 2);
     load->found = load->operation_result.row != NULL;
 }
@@ -409,7 +315,7 @@ static void read_execution(struct chp_execution_row *row, const PGresult *result
     row->ack.resource = pg__get_text(result, i, first + 2, arena);
     row->ack.incarnation = pg__get_u64(result, i, first + 3);
     row->ack.run = (uint32_t)pg__get_u64(result, i, first + 4);
-    row->ack.state = get_state(result, i, first + 5);
+    row->ack.state = pg__get_state(result, i, first + 5);
     row->ack.exit_code = pg__get_i32(result, i, first + 6);
     row->ack.reason = pg__get_text(result, i, first + 7, arena);
     row->ack.output = pg__get_bytes(
@@ -687,7 +593,7 @@ static void send_groups(struct sender *sender, struct chp_batch *batch)
     struct chp_load **loads = all_of(sender, batch, CHP_LOAD_RESOURCE, &count);
     if (count > 0) {
         send_together(sender, loads, count, "load_resources", add_resource, read_resources);
-        send_together(sender, loads, count, "load_held", add_pending, read_held);
+        send_together(sender, loads, count, "load_held", add_pending, pg__read_held);
     }
     loads = all_of(sender, batch, CHP_LOAD_KEY, &count);
     if (count > 0) {

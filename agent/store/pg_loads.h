@@ -18,6 +18,18 @@ struct pg_load_part {
     pg_load_read_fn *read;
 };
 
+/* Of pg_held.c. The statements' own words come back: another value is a broken invariant, since the
+ * columns are checked. */
+enum chp_state pg__get_state(const PGresult *result, int row, int column);
+/* NULL, with a line in the log, when the bytes are not (or no longer) an operation: what is stored
+ * stays stored, and one bad row does not keep the site from working. */
+struct chp_operation *pg__decode_operation(const struct chp_uuid *id, struct chp_bytes bytes,
+                                           struct chp_arena *arena);
+/* The load that row i is for. */
+struct chp_load *pg__load_of(struct chp_load *const *loads, const PGresult *result, int i);
+/* Of the statement load_held. */
+pg_load_read_fn pg__read_held;
+
 enum { PG_LOAD_PARTS_MAX = 5 }; /* of one load */
 
 /* Sends the statements of the batch's loads; *parts, in the batch's arena, says how to read the

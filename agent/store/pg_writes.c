@@ -41,18 +41,19 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
          "INSERT INTO cheops.resource (id, level, scope, members, vector, highest_stamp_ms,"
          " highest_stamp_counter, created_stamp_ms, created_stamp_counter, created_origin,"
          " created_id, created_ms, config, config_version, merged, diverged, degraded,"
-         " order_assumed, deleted, unsettled)"
+         " order_assumed, deleted, unsettled, forgotten, base_config)"
          " SELECT w.id, w.level, w.scope, w.members::text[], w.vector::json, w.highest_ms,"
          " w.highest_counter, w.created_stamp_ms, w.created_counter, w.created_origin,"
          " w.created_id, w.created_ms, w.config::json, w.config_version, w.merged, w.diverged,"
-         " w.degraded, w.order_assumed, w.deleted, w.unsettled"
+         " w.degraded, w.order_assumed, w.deleted, w.unsettled, w.forgotten::json, "
+         "w.base_config::json"
          " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],"
          " $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::uuid[], $12::bigint[],"
          " $13::text[], $14::bigint[], $15::boolean[], $16::text[], $17::boolean[],"
-         " $18::boolean[], $19::boolean[], $20::boolean[])"
+         " $18::boolean[], $19::boolean[], $20::boolean[], $21::text[], $22::text[])"
          " AS w (id, level, scope, members, vector, highest_ms, highest_counter, created_stamp_ms,"
          " created_counter, created_origin, created_id, created_ms, config, config_version, merged,"
-         " diverged, degraded, order_assumed, deleted, unsettled)"
+         " diverged, degraded, order_assumed, deleted, unsettled, forgotten, base_config)"
          " ON CONFLICT (id) DO UPDATE SET level = excluded.level, scope = excluded.scope,"
          " members = excluded.members, vector = excluded.vector,"
          " highest_stamp_ms = excluded.highest_stamp_ms,"
@@ -64,7 +65,8 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
          " config_version = excluded.config_version, merged = excluded.merged,"
          " diverged = excluded.diverged, degraded = excluded.degraded,"
          " order_assumed = excluded.order_assumed, deleted = excluded.deleted,"
-         " unsettled = excluded.unsettled"},
+         " unsettled = excluded.unsettled, forgotten = excluded.forgotten,"
+         " base_config = excluded.base_config"},
     [CHP_WRITE_REDOT] =
         {"write_redot",
          "UPDATE cheops.operation SET incarnation = w.incarnation, n = w.n,"
@@ -233,6 +235,16 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
                           "UPDATE cheops.execution e SET state = 'voided'"
                           " FROM unnest($1::uuid[]) AS w (id) WHERE e.operation = w.id"
                           " AND e.state IN ('failed', 'refused')"},
+    /* What still waits for a site (it was asked for again) stays. */
+    [CHP_WRITE_FORGOTTEN] =
+        {"write_forgotten",
+         "WITH gone AS (DELETE FROM cheops.operation o USING unnest($1::text[], $2::text[]) AS"
+         " w (resource, vector), json_array_elements(w.vector::json) AS d (dot)"
+         " WHERE o.resource = w.resource AND o.origin = d.dot->>0"
+         " AND o.incarnation = (d.dot->>1)::bigint AND o.n <= (d.dot->>2)::bigint AND NOT EXISTS"
+         " (SELECT FROM cheops.outbound b WHERE b.operation = o.id) RETURNING o.id), listeners AS"
+         " (DELETE FROM cheops.listener l USING gone WHERE l.operation = gone.id)"
+         " DELETE FROM cheops.execution e USING gone WHERE e.operation = gone.id"},
     [CHP_WRITE_LOST] =
         {"write_lost",
          "INSERT INTO cheops.lost AS held (resource, origin, incarnation, first, last, at_ms)"
@@ -297,6 +309,8 @@ static void add_resource(struct pg_columns *columns, const struct chp_write *wri
     pg__add_bool(columns, row->order_assumed);
     pg__add_bool(columns, row->deleted);
     pg__add_bool(columns, row->unsettled);
+    pg__add_vector(columns, &row->forgotten);
+    pg__add_text(columns, row->base_config);
 }
 
 static void add_operation(struct pg_columns *columns, const struct chp_write *write)
@@ -502,6 +516,12 @@ static void add_voided(struct pg_columns *columns, const struct chp_write *write
     pg__add_uuid(columns, &write->voided);
 }
 
+static void add_forgotten(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->forgotten.resource);
+    pg__add_vector(columns, &write->forgotten.vector);
+}
+
 static void add_serial(struct pg_columns *columns, const struct chp_write *write)
 {
     pg__add_u64(columns, write->serial);
@@ -639,6 +659,7 @@ static const struct {
     [CHP_WRITE_GAP] = {add_gap, gap_identity, NULL},
     [CHP_WRITE_REPORTED] = {add_reported, reported_identity, NULL},
     [CHP_WRITE_VOIDED] = {add_voided, NULL, NULL},
+    [CHP_WRITE_FORGOTTEN] = {add_forgotten, NULL, NULL},
     [CHP_WRITE_LOST] = {add_lost, lost_identity, lost_replaces},
     [CHP_WRITE_SERIAL] = {add_serial, no_identity, serial_replaces},
     [CHP_WRITE_UNDECODED] = {add_undecoded, NULL, NULL},

@@ -111,6 +111,8 @@ struct chp_operation {
     uint64_t entered_ms;   /* wall clock of the origin */
     uint64_t deadline_ms;  /* duration that one execution may take */
     const char *config;    /* resolution matrix as JSON text, or NULL */
+    uint64_t stable;       /* of its chain (origin, incarnation): every member holds all up to this
+                              number, and the origin all that they had made before (section 4.8) */
 };
 
 struct chp_ack {
@@ -127,6 +129,9 @@ struct chp_ack {
     bool unverified;     /* ran after an operation that follows it in the sequence */
     uint64_t started_ms; /* wall clock of that site */
     uint64_t duration_ms;
+    bool own_given;
+    uint64_t own; /* the site holds the operation, and had made so many of this resource itself, in
+                     this incarnation, when it said so (section 4.8) */
 };
 
 /* Asks for operations that are missing here (design 4.4); unnumbered, answered on the operation
@@ -185,6 +190,7 @@ struct chp_repair {
 struct chp_none {
     const char *resource;
     struct chp_range range;
+    bool forgotten; /* they were there, and are not needed any more (section 4.8) */
 };
 
 /* An operation that the receiver lacks, given on the operation stream by a site that holds it, with

@@ -44,5 +44,11 @@ static const struct wire__field fields[] = {
      .offset = AT(duration_ms),
      .optional = true,
      .max = WIRE_MS_MAX},
+    {.name = "own",
+     .type = WIRE_TYPE_UINT64,
+     .offset = AT(own),
+     .optional = true,
+     .given = AT(own_given),
+     .max = WIRE_NUMBER_MAX},
 };
 const struct wire__schema wire__ack_schema = {.fields = fields, .field_count = WIRE_LENGTH(fields)};

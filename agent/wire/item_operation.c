@@ -244,6 +244,11 @@ static const struct wire__field fields[] = {
      .optional = true,
      .min = 1,
      .max = CHP_CONFIG_MAX_BYTES},
+    {.name = "stable",
+     .type = WIRE_TYPE_UINT64,
+     .offset = AT(stable),
+     .optional = true,
+     .max = WIRE_NUMBER_MAX},
 };
 const struct wire__schema wire__operation_schema = {
     .fields = fields, .field_count = WIRE_LENGTH(fields), .check = check_operation};

@@ -53,12 +53,24 @@ static const struct wire__field fields[] = {
 const struct wire__schema wire__want_schema = {.fields = fields,
                                                .field_count = WIRE_LENGTH(fields)};
 
-/* One table for both. */
-static_assert(offsetof(struct chp_none, resource) == offsetof(struct chp_want, resource) &&
-                  offsetof(struct chp_none, range) == offsetof(struct chp_want, range),
-              "none is laid out as want is");
-const struct wire__schema wire__none_schema = {.fields = fields,
-                                               .field_count = WIRE_LENGTH(fields)};
+static const struct wire__field none_fields[] = {
+    {.name = "resource",
+     .type = WIRE_TYPE_TEXT,
+     .offset = offsetof(struct chp_none, resource),
+     .min = 1,
+     .max = CHP_ID_MAX_BYTES,
+     .check = chp_resource_id_check},
+    {.name = "range",
+     .type = WIRE_TYPE_STRUCT,
+     .offset = offsetof(struct chp_none, range),
+     .schema = &wire__range_schema},
+    {.name = "forgotten",
+     .type = WIRE_TYPE_BOOL,
+     .offset = offsetof(struct chp_none, forgotten),
+     .optional = true},
+};
+const struct wire__schema wire__none_schema = {.fields = none_fields,
+                                               .field_count = WIRE_LENGTH(none_fields)};
 
 static int check_repair(const void *object, struct chp_error *error)
 {

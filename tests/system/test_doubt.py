@@ -7,6 +7,14 @@ import pytest
 from audit import runners
 from testbed import ALL, SITES, wait_until
 
+@pytest.fixture(autouse=True)
+def released(shared):
+    """What was resolved as failed is tried again, since it succeeded elsewhere: then it ends."""
+    yield
+    for site in SITES:
+        (shared / f"go-{site}").touch()
+
+
 HANG = "echo ran >> {shared}/$CHEOPS_SITE; [ -e {shared}/go-$CHEOPS_SITE ] || sleep 600"
 
 

@@ -74,6 +74,9 @@ static void assert_rich_resource(const struct chp_resource_row *row)
     assert_int_equal(row->config_version, 4);
     assert_true(row->merged);
     assert_string_equal(row->diverged, "it's \"so\"");
+    assert_int_equal(row->forgotten.count, 1);
+    assert_int_equal(row->forgotten.entries[0].n, 4);
+    assert_string_equal(row->base_config, "{ \"version\" : 2 }");
     assert_true(row->degraded && row->order_assumed && row->deleted && row->unsettled);
 }
 
@@ -95,6 +98,8 @@ static void a_resource_comes_back_whole_and_is_replaced(void **state)
     row->config_version = 4;
     row->merged = true;
     row->diverged = "it's \"so\"";
+    row->forgotten = (struct chp_vector){&(struct chp_dot){"b", 7, 4}, 1};
+    row->base_config = "{ \"version\" : 2 }";
     row->degraded = row->order_assumed = row->deleted = row->unsettled = true;
     suite_commit_ok(suite, commit);
     struct chp_load asked = of_resource("web", 10);

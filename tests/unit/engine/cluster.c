@@ -455,6 +455,7 @@ void cluster_start(struct cluster *cluster, int count, size_t resources_max, siz
         node->config.peers = node->peers;
         node->config.down_after_ms = 5000;
         node->config.max_skew_ms = 60000;
+        node->config.operations_kept = 1000;
         node->config.events_kept_ms = 3ULL * 24 * 3600 * 1000;
         node->config.resources_max = resources_max;
         node->config.pending_max = pending_max;
@@ -513,6 +514,15 @@ struct chp_uuid cluster_request(struct node *node, const char *resource, const c
                               .request = {.ticket = ++cluster->next_ticket, .request = request}};
     step(node, &event);
     return request->id;
+}
+
+void cluster_keep(struct cluster *cluster, size_t operations)
+{
+    for (int i = 0; i < cluster->count; i++) {
+        cluster->nodes[i].config.operations_kept = operations;
+        cluster_reset(&cluster->nodes[i], true);
+    }
+    cluster_settle(cluster);
 }
 
 void cluster_reset(struct node *node, bool applied)

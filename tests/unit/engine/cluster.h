@@ -96,6 +96,8 @@ struct cluster {
 /* Sites A, B, C, ... started and up to date with each other's beats. */
 void cluster_start(struct cluster *cluster, int count, size_t resources_max, size_t pending_max);
 void cluster_stop(struct cluster *cluster);
+/* From now on so many operations of a resource are kept; the engines are made anew. */
+void cluster_keep(struct cluster *cluster, size_t operations);
 /* Until nothing moves any more (bounded); messages on cut links stay. */
 void cluster_settle(struct cluster *cluster);
 /* A second passes: tick, beats and marks between sites that are not cut. */

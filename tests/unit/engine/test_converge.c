@@ -232,6 +232,76 @@ static void a_restarted_engine_goes_on_with_its_plan(void **state)
     cluster_stop(&cluster);
 }
 
+static void what_no_site_needs_is_forgotten(void **state)
+{
+    (void)state;
+    begin(TAKE_ONE_SET);
+    cluster_keep(&cluster, 8);
+    for (int i = 0; i < 100; i++) {
+        ask(0, "set");
+        ask(0, "add");
+        cluster_second(&cluster); /* marks go */
+    }
+    assert_in_range(operations_at(0), 8, 16);
+    assert_in_range(operations_at(1), 8, 16);
+    for (int i = 0; i < 100; i++) {
+        ask(i % 2, i % 3 == 0 ? "set" : "add");
+        cluster_second(&cluster);
+    }
+    assert_in_range(operations_at(0), 8, 16);
+    assert_in_range(operations_at(1), 8, 16);
+    assert_int_equal(node(0)->run_count, 300);
+    assert_int_equal(node(1)->run_count, 300);
+    cluster_stop(&cluster);
+}
+
+static void while_a_site_is_cut_off_nothing_is_forgotten(void **state)
+{
+    (void)state;
+    begin(TAKE_ONE_SET);
+    cluster_keep(&cluster, 8);
+    ask(0, "set");
+    cut(true);
+    ask(1, "add");
+    for (int i = 0; i < 50; i++) {
+        ask(0, "set");
+    }
+    assert_int_equal(operations_at(0), 51);
+    cut(false);
+    assert_int_equal(operations_at(1), 52);
+    for (int i = 0; i < 14; i++) { /* as many as are kept, behind what was concurrent */
+        ask(i % 2, "set");
+        cluster_second(&cluster);
+    }
+    assert_in_range(operations_at(0), 8, 16);
+    assert_in_range(operations_at(1), 8, 16);
+    cluster_stop(&cluster);
+}
+
+static void a_site_that_lost_its_database_does_not_need_what_is_forgotten(void **state)
+{
+    (void)state;
+    begin(TAKE_ONE_SET);
+    cluster_keep(&cluster, 8);
+    for (int i = 0; i < 50; i++) {
+        ask(0, "set");
+    }
+    size_t kept = operations_at(0);
+    cluster_replace_store(node(1), cluster_empty_store(), true);
+    for (int i = 0; i < 20; i++) {
+        cluster_second(&cluster);
+    }
+    ask(0, "set");
+    for (int i = 0; i < 20; i++) {
+        cluster_second(&cluster);
+    }
+    assert_in_range(operations_at(1), 1, kept + 1);
+    struct chp_resource_row row = row_at(1);
+    assert_int_equal(chp_vector_get(&row.vector, "A", chp_engine_incarnation(node(0)->engine)), 51);
+    assert_true(chp_vector_get(&row.forgotten, "A", chp_engine_incarnation(node(0)->engine)) > 30);
+    cluster_stop(&cluster);
+}
+
 static void a_lower_matrix_is_refused(void **state)
 {
     (void)state;
@@ -256,6 +326,9 @@ int main(void)
         cmocka_unit_test(what_failed_everywhere_is_voided),
         cmocka_unit_test(what_failed_here_alone_is_tried_again),
         cmocka_unit_test(a_restarted_engine_goes_on_with_its_plan),
+        cmocka_unit_test(what_no_site_needs_is_forgotten),
+        cmocka_unit_test(while_a_site_is_cut_off_nothing_is_forgotten),
+        cmocka_unit_test(a_site_that_lost_its_database_does_not_need_what_is_forgotten),
         cmocka_unit_test(a_lower_matrix_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
