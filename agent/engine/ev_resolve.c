@@ -140,6 +140,11 @@ void engine__resolve(struct chp_engine *engine, const struct chp_event *event,
         return;
     }
     resource__touch(engine, resource);
+    if (event->resolve.resolution >= CHP_RESOLVE_REBUILD) {
+        const char *reason = rebuild__start(engine, event, resource, effects);
+        answer(event, reason == NULL ? 0 : CHP_ECONFLICT, reason, effects);
+        return;
+    }
     struct pending *pending = resource__find_pending(resource, &operation->id);
     enum chp_state state = pending != NULL ? pending->state : known->state;
     if (state != CHP_STATE_IN_DOUBT) {

@@ -467,6 +467,11 @@ void outcome__tick(struct chp_engine *engine, struct resource *resource, const s
                    struct chp_effects *effects);
 void outcome__deinit(struct chp_engine *engine);
 
+/* rebuild.c: what makes the state of a replica runs again, since a person said so. Why it can't be,
+ * or NULL. */
+const char *rebuild__start(struct chp_engine *engine, const struct chp_event *event,
+                           struct resource *resource, struct chp_effects *effects);
+
 /* stable.c: what is not needed any more is forgotten (design 4.8) */
 void stable__acked(struct chp_engine *engine, const struct tracked *tracked,
                    const struct chp_ack *ack);

@@ -98,6 +98,7 @@ enum chp_write_kind {
     CHP_WRITE_REPORTED,         /* to a peer, up to an arrival here */
     CHP_WRITE_LOST,             /* dots that no member has */
     CHP_WRITE_VOIDED,           /* an operation's executions that failed are voided */
+    CHP_WRITE_REBUILD,          /* no execution of a resource here has its effect any more */
     CHP_WRITE_FORGOTTEN,        /* operations of a resource go, with their executions */
     CHP_WRITE_UNDECODED,        /* an item of a kind that is not known yet waits */
     CHP_WRITE_DECODED,          /* it has been taken: forget it */
@@ -219,6 +220,7 @@ struct chp_write {
         } undecoded;
         uint64_t decoded; /* chp_undecoded_row.arrival */
         struct chp_uuid voided;
+        const char *rebuild; /* resource */
         struct {
             const char *resource;
             struct chp_vector vector; /* all up to there */

@@ -420,6 +420,27 @@ static void write_voided(struct mem_store *store, const struct chp_uuid *operati
     free(rows);
 }
 
+static bool is_own(const void *row, const void *user)
+{
+    const struct mem_execution *execution = row;
+    return execution->own && strcmp(execution->row.ack.resource, user) == 0;
+}
+
+static void write_rebuild(struct mem_store *store, const char *resource, struct chp_buf *name)
+{
+    size_t count;
+    void **rows = mem__select(store->executions, is_own, resource, mem__by_site, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct mem_execution *row = chp_arena_alloc(&store->rows->arena, sizeof *row);
+        *row = *(const struct mem_execution *)rows[i];
+        row->row.effect = 0;
+        (void)chp_map_put(store->executions,
+                          mem__execution_name(name, &row->row.ack.operation, row->row.ack.site),
+                          row);
+    }
+    free(rows);
+}
+
 static bool waits_outbound(const struct mem_store *store, const struct chp_uuid *operation)
 {
     const struct mem_outbound *outbound;
@@ -725,6 +746,9 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
         break;
     case CHP_WRITE_VOIDED:
         write_voided(store, &write->voided, name);
+        break;
+    case CHP_WRITE_REBUILD:
+        write_rebuild(store, write->rebuild, name);
         break;
     case CHP_WRITE_FORGOTTEN:
         write_forgotten(store, write, name);

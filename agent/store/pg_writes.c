@@ -235,6 +235,10 @@ const struct pg_statement pg__write_statements[PG_WRITE_KIND_COUNT] = {
                           "UPDATE cheops.execution e SET state = 'voided'"
                           " FROM unnest($1::uuid[]) AS w (id) WHERE e.operation = w.id"
                           " AND e.state IN ('failed', 'refused')"},
+    [CHP_WRITE_REBUILD] = {"write_rebuild",
+                           "UPDATE cheops.execution e SET effect = 0 FROM unnest($1::text[]) AS"
+                           " w (resource), cheops.operation o WHERE o.resource = w.resource"
+                           " AND e.operation = o.id AND e.own"},
     /* What still waits for a site (it was asked for again) stays. */
     [CHP_WRITE_FORGOTTEN] =
         {"write_forgotten",
@@ -516,6 +520,11 @@ static void add_voided(struct pg_columns *columns, const struct chp_write *write
     pg__add_uuid(columns, &write->voided);
 }
 
+static void add_rebuild(struct pg_columns *columns, const struct chp_write *write)
+{
+    pg__add_text(columns, write->rebuild);
+}
+
 static void add_forgotten(struct pg_columns *columns, const struct chp_write *write)
 {
     pg__add_text(columns, write->forgotten.resource);
@@ -659,6 +668,7 @@ static const struct {
     [CHP_WRITE_GAP] = {add_gap, gap_identity, NULL},
     [CHP_WRITE_REPORTED] = {add_reported, reported_identity, NULL},
     [CHP_WRITE_VOIDED] = {add_voided, NULL, NULL},
+    [CHP_WRITE_REBUILD] = {add_rebuild, NULL, NULL},
     [CHP_WRITE_FORGOTTEN] = {add_forgotten, NULL, NULL},
     [CHP_WRITE_LOST] = {add_lost, lost_identity, lost_replaces},
     [CHP_WRITE_SERIAL] = {add_serial, no_identity, serial_replaces},

@@ -31,6 +31,8 @@ static const char *const resolution_names[CHP_RESOLUTION_COUNT] = {
     [CHP_RESOLVE_DONE] = "done",
     [CHP_RESOLVE_FAILED] = "failed",
     [CHP_RESOLVE_RERUN] = "rerun",
+    [CHP_RESOLVE_REBUILD] = "rebuild",
+    [CHP_RESOLVE_REBUILD_EMPTY] = "rebuild-empty",
 };
 
 const char *chp_key_name(enum chp_key key)

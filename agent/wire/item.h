@@ -241,8 +241,13 @@ enum chp_resolution {
     CHP_RESOLVE_DONE,
     CHP_RESOLVE_FAILED,
     CHP_RESOLVE_RERUN,
+    /* Not of an execution, but of the replica that the operation is of: it runs again what makes
+     * the state, from the last operation that makes the whole of it, or on an emptied application.
+     */
+    CHP_RESOLVE_REBUILD,
+    CHP_RESOLVE_REBUILD_EMPTY,
 };
-enum { CHP_RESOLUTION_COUNT = CHP_RESOLVE_RERUN + 1 };
+enum { CHP_RESOLUTION_COUNT = CHP_RESOLVE_REBUILD_EMPTY + 1 };
 
 /* For the execution at the receiver; unnumbered, answered by "resolved", gone after a while. From
  * wire version 2. */
@@ -340,7 +345,8 @@ const char *chp_key_name(
     enum chp_key key); /* "request", "operation", "ack", "control", "beat", "bulk" */
 const char *chp_level_name(enum chp_level level);
 const char *chp_state_name(enum chp_state state); /* "in-doubt" for CHP_STATE_IN_DOUBT */
-const char *chp_resolution_name(enum chp_resolution resolution); /* "done", "failed", "rerun" */
+const char *chp_resolution_name(enum chp_resolution resolution); /* "done", "failed", "rerun",
+                                                                    "rebuild", "rebuild-empty" */
 int chp_key_parse(const char *text, enum chp_key *key) CHP_MUST_CHECK;
 int chp_level_parse(const char *text, enum chp_level *level) CHP_MUST_CHECK;
 int chp_state_parse(const char *text, enum chp_state *state) CHP_MUST_CHECK;
