@@ -62,6 +62,8 @@ enum cli_complete {
     X(RESOURCE, "resource", 0, "ID", false, RESOURCE, "only operations of this resource")          \
     X(STATE, "state", 0, "STATE", false, STATE, "only operations in this state")                   \
     X(ALL, "all", 0, "", false, NOTHING, "all that are in doubt at the site")                      \
+    X(FROM_EMPTY, "from-empty", 0, "", false, NOTHING,                                             \
+      "the application's own instance was emptied: all of the sequence runs")                      \
     X(LIMIT, "limit", 0, "N", false, NOTHING, "at most this many")                                 \
     X(BEFORE, "before", 0, "ID", false, OPERATION, "only operations older than this one")          \
     X(AFTER, "after", 0, "N|ID", false, NOTHING, "only what follows this number or id")            \

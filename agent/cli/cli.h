@@ -103,6 +103,7 @@ int cli__cmd_resource_show(struct cli *cli);
 int cli__cmd_resource_history(struct cli *cli);
 int cli__cmd_resource_plan(struct cli *cli);
 int cli__cmd_resource_diff(struct cli *cli);
+int cli__cmd_resource_rebuild(struct cli *cli);
 int cli__cmd_site_list(struct cli *cli);
 int cli__cmd_events(struct cli *cli);
 int cli__cmd_scope_explain(struct cli *cli);

@@ -2,6 +2,8 @@
 /*
  * `op resolve`: says what became of executions in doubt. Of many, the ids are read first, since the
  * list changes as they are resolved, and then resolved one by one, oldest first.
+ *
+ * `resource rebuild`: the same call, by any operation of the resource.
  */
 #include "cli/cli.h"
 
@@ -198,5 +200,35 @@ int cli__cmd_op_resolve(struct cli *cli)
         free(resolve.ids[i]);
     }
     free(resolve.ids);
+    return exit_code;
+}
+
+int cli__cmd_resource_rebuild(struct cli *cli)
+{
+    json_t *resource = NULL;
+    json_t *answer = NULL;
+    struct resolve resolve = {.site = cli__arg(&cli->args, OPT_SITE),
+                              .resolution = cli__given(&cli->args, OPT_FROM_EMPTY) ? "rebuild-empty"
+                                                                                   : "rebuild"};
+    if (resolve.site == NULL) {
+        return cli__fail(CLI_USAGE, "say at which site it is rebuilt: --site NAME");
+    }
+    int exit_code = cli__duration(cli, OPT_TIMEOUT, 30000, &resolve.timeout_ms);
+    if (exit_code == CLI_OK) {
+        exit_code =
+            cli__get(cli, &resource, "/v1/resources/%s", cli__url(cli, cli->args.operands[0]));
+    }
+    const char *last = exit_code == CLI_OK ? cli__text(resource, "last_operation") : NULL;
+    if (last != NULL) {
+        exit_code = resolve_one(cli, &resolve, cli__url(cli, last), &answer);
+    }
+    if (exit_code == CLI_OK && cli->json) {
+        cli__print_json(answer);
+    } else if (exit_code == CLI_OK) {
+        (void)printf("%s is rebuilt at %s\n", cli__clean(cli, cli->args.operands[0]),
+                     cli__clean(cli, resolve.site));
+    }
+    json_decref(resource);
+    json_decref(answer);
     return exit_code;
 }

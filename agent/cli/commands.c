@@ -138,6 +138,19 @@ const struct cli_command cli__commands[] = {
      .takes_command = true,
      .complete = CLI_COMPLETE_RESOURCE,
      .run = cli__cmd_resource_diff},
+    {.name = "resource rebuild",
+     .operands = "ID",
+     .summary = "let a site run again what makes the state of its replica",
+     .details = "For a replica that is diverged, or whose application lost what it had: at --site "
+                "nothing that ran counts any more, and the sequence runs from the last operation "
+                "that makes the whole state. If there is none, empty the resource in the "
+                "application first, and say so by --from-empty: then all of it runs.",
+     .options = BIT(FROM_EMPTY) | BIT(TIMEOUT),
+     .operands_min = 1,
+     .operands_max = 1,
+     .about_site = true,
+     .complete = CLI_COMPLETE_RESOURCE,
+     .run = cli__cmd_resource_rebuild},
     {.name = "site list",
      .operands = "",
      .summary = "sites: state, round trip, last contact, what waits for them",

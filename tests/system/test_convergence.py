@@ -171,6 +171,24 @@ def test_without_a_way_back_a_site_says_that_it_is_diverged(broken, rid, shared)
     assert document.state("Nantes") == "ready"
     events = broken.get("Rennes", f"/v1/events?after={last}&limit=1000")["events"]
     assert [event["resource"] for event in events if event["kind"] == "resource.diverged"] == [rid]
+    # A person puts it right.
+    refused = broken.cli("resource", "rebuild", rid, site="Rennes")
+    assert refused.exit_code == 3 and "empty it in the application" in refused.err, refused
+    (shared / "Rennes").unlink()
+    rebuilt = broken.cli("resource", "rebuild", rid, "--from-empty", "--api", broken.url("Nantes"), site="Rennes")
+    assert rebuilt.exit_code == 0 and "rebuilt at Rennes" in rebuilt.out, rebuilt
+    document.assert_everywhere("one", "left", "right")
+    assert document.known("Rennes")["diverged"] is None
+
+
+def test_what_an_application_lost_is_rebuilt(document):
+    document.write("set", "first", create=True)
+    document.write("add", "more")
+    document.at_rest()
+    (document.shared / "Paris").write_text("lost\n")
+    rebuilt = document.bed.cli("resource", "rebuild", document.rid, site="Paris")
+    assert rebuilt.exit_code == 0, rebuilt
+    document.assert_everywhere("first", "more")
 
 
 def test_what_is_deleted_stays_deleted(document):
