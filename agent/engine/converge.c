@@ -84,24 +84,8 @@ void converge__added(struct resource *resource, const struct chp_operation *oper
         return;
     }
     course->valid = false;
-    course->scan = course->scan || !sequential || resource->pending_stored > 0;
-}
-
-/* What of the sequence has not run, as far as it may: a replica that can't be made right goes on
- * with what comes (it says that it is diverged). */
-static void go_on_diverged(struct resource *resource, struct course *course)
-{
-    struct chp_sequence *sequence = chp_replica_sequence(resource->replica);
-    size_t count = chp_sequence_count(sequence);
-    struct chp_uuid *run = chp_arena_calloc(&course->arena, count, sizeof *run);
-    course->plan.run = run;
-    for (size_t i = 0; i < count; i++) {
-        const struct chp_uuid *id = chp_sequence_at(sequence, i);
-        const struct chp_entry *entry = chp_replica_find(resource->replica, id);
-        if (entry->effect == 0 && entry->executes && !entry->held_back) {
-            run[course->plan.run_count++] = *id;
-        }
-    }
+    course->scan =
+        course->scan || !sequential || resource->pending_count > 1 || resource->pending_stored > 0;
 }
 
 static void make_plan(struct resource *resource)
@@ -111,9 +95,6 @@ static void make_plan(struct resource *resource)
     chp_arena_deinit(&course->arena);
     *course = (struct course){.valid = true, .scan = scan};
     chp_replica_plan(resource->replica, &course->arena, &course->plan);
-    if (course->plan.kind == CHP_PLAN_DIVERGED) {
-        go_on_diverged(resource, course);
-    }
     for (size_t i = 0; i < chp_replica_count(resource->replica); i++) {
         chp_replica_entry(resource->replica, i)->planned = false;
     }
@@ -165,7 +146,9 @@ static void settle_void(struct chp_engine *engine, struct resource *resource,
 {
     struct pending *pending = resource__find_pending(resource, &entry->id);
     entry->state = CHP_STATE_DONE;
-    conclude(engine, resource, entry, NULL, now, effects);
+    if (entry->executes) {
+        conclude(engine, resource, entry, NULL, now, effects);
+    }
     outcome__voided(resource, entry, effects);
     if (pending != NULL) {
         resource__remove_pending(resource, pending);
@@ -178,14 +161,14 @@ static void settle(struct chp_engine *engine, struct resource *resource, struct 
 {
     struct chp_fate fate;
     bool ended = chp_state_final(entry->state);
-    if (!entry->executes || entry->waits || entry->undoing || entry->state == CHP_STATE_IN_DOUBT ||
-        entry->state == CHP_STATE_RUNNING) {
-        return;
-    }
     if (entry->is_void) {
-        if (!ended) {
+        if (!ended && !entry->waits) {
             settle_void(engine, resource, entry, now, effects);
         }
+        return;
+    }
+    if (!entry->executes || entry->waits || entry->undoing || entry->state == CHP_STATE_IN_DOUBT ||
+        entry->state == CHP_STATE_RUNNING) {
         return;
     }
     if (entry->refused) {
@@ -223,9 +206,6 @@ static void settle(struct chp_engine *engine, struct resource *resource, struct 
 static void settle_all(struct chp_engine *engine, struct resource *resource,
                        const struct chp_now *now, struct chp_effects *effects)
 {
-    if (resource->course.plan.kind == CHP_PLAN_DIVERGED) {
-        resource->course.scan = false;
-    }
     if (resource->course.scan) {
         for (size_t i = 0; i < chp_replica_count(resource->replica); i++) {
             settle(engine, resource, chp_replica_entry(resource->replica, i), now, effects);
@@ -415,13 +395,19 @@ void converge__ended(struct resource *resource, const struct chp_operation *oper
     struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
     bool undo = entry->undoing;
     ack->unverified = false;
+    if (ack->state == CHP_STATE_IN_DOUBT) {
+        converge__begin(resource, operation, ack);
+        return;
+    }
     entry->undoing = false;
     if (undo) {
         undone(resource, entry, ack);
     } else if (ack->state == CHP_STATE_DONE) {
         ack->unverified = ran_early(resource, entry);
         entry->planned = false;
-        entry->effect = ++resource->effect_last;
+        if (entry->state != CHP_STATE_IN_DOUBT || entry->effect == 0) {
+            entry->effect = ++resource->effect_last;
+        }
         converge__stepped(resource);
     } else if (ack->state == CHP_STATE_FAILED || ack->state == CHP_STATE_REFUSED) {
         entry->planned = false;
@@ -438,9 +424,14 @@ void converge__ended(struct resource *resource, const struct chp_operation *oper
 void converge__begin(struct resource *resource, const struct chp_operation *operation,
                      const struct chp_ack *ack)
 {
-    if (resource->replica != NULL) {
-        struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
-        entry->state = ack->state;
-        entry->run = ack->run;
+    if (resource->replica == NULL) {
+        return;
     }
+    struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
+    if (!entry->undoing) {
+        /* In doubt: if it ran, it had its effect before whatever runs from now on. */
+        entry->effect = ack->state == CHP_STATE_IN_DOUBT ? ++resource->effect_last : 0;
+    }
+    entry->state = ack->state;
+    entry->run = ack->run;
 }

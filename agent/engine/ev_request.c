@@ -304,8 +304,8 @@ void engine__enter(struct chp_engine *engine, struct resource *resource,
     resource__write(resource, effects);
     if (executes) {
         resource__add_pending(engine, resource, item, CHP_STATE_ACCEPTED, 0);
-        run__next(engine, resource, now, effects);
     }
+    run__next(engine, resource, now, effects);
 }
 
 static void accept(struct chp_engine *engine, const struct chp_event *event,

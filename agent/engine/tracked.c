@@ -449,6 +449,19 @@ static void answer_repeated(struct chp_engine *engine, const struct chp_load *lo
     }
 }
 
+/* The ack goes with what was deferred, before what is written of it has committed. */
+static void answer_own(struct chp_engine *engine, struct tracked *tracked,
+                       const struct chp_ack *ack, const struct chp_now *now,
+                       struct chp_effects *effects)
+{
+    struct chp_arena *arena = &effects->batch.arena;
+    struct chp_ack copy = *ack;
+    copy.resource = chp_arena_strdup(arena, ack->resource);
+    copy.reason = chp_arena_strdup(arena, ack->reason);
+    copy.output = chp_arena_bytes(arena, ack->output);
+    tracked__answer(engine, tracked, &copy, now, effects);
+}
+
 static bool told_by_origin(const struct chp_event *event, const struct chp_load *load)
 {
     const struct chp_ack *ack = &event->item.item->ack;
@@ -490,8 +503,7 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
             if (tracked__get(engine, &load->operation) == NULL) {
                 (void)restore(engine, load, now);
             }
-            tracked__answer(engine, tracked__get(engine, &load->operation), event.answer, now,
-                            effects);
+            answer_own(engine, tracked__get(engine, &load->operation), event.answer, now, effects);
         } else if (own && event.kind == CHP_EVENT_ITEM) {
             if (tracked__get(engine, &load->operation) == NULL) {
                 restore(engine, load, now)->completed = true; /* by the answer before this one */
