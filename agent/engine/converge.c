@@ -56,7 +56,8 @@ void converge__changed(struct resource *resource)
 static bool just_runs(const struct resource *resource, const struct chp_operation *operation)
 {
     const struct course *course = &resource->course;
-    return course->valid && course->plan.kind != CHP_PLAN_DIVERGED && is_over(course) &&
+    return course->valid && course->plan.kind != CHP_PLAN_DIVERGED && !course->plan.lacks &&
+           is_over(course) &&
            (operation->displaces_count == 0 ||
             chp_matrix_replace(chp_replica_matrix(resource->replica), operation->type) !=
                 CHP_REPLACE_NO);
@@ -126,13 +127,15 @@ static void conclude(struct chp_engine *engine, struct resource *resource, struc
     engine__conclude(engine, &operation, &ack, now, effects);
 }
 
+/* It will not run, or does not count though it ran: state says which. */
 static void supersede(struct chp_engine *engine, struct resource *resource, struct chp_entry *entry,
-                      const char *reason, const struct chp_now *now, struct chp_effects *effects)
+                      enum chp_state state, const char *reason, const struct chp_now *now,
+                      struct chp_effects *effects)
 {
     struct pending *pending = resource__find_pending(resource, &entry->id);
     CHP_ASSERT(pending == NULL || resource->running != pending);
     entry->run += chp_state_final(entry->state);
-    entry->state = CHP_STATE_SUPERSEDED;
+    entry->state = state;
     conclude(engine, resource, entry, reason, now, effects);
     if (pending != NULL) {
         resource__remove_pending(resource, pending);
@@ -182,18 +185,16 @@ static void settle(struct chp_engine *engine, struct resource *resource, struct 
     }
     bool known = chp_sequence_fate(chp_replica_sequence(resource->replica), &entry->id, &fate);
     CHP_ASSERT(known);
-    if (fate.displaced == CHP_DISPLACED_VOID) {
-        return;
-    }
+    bool lost = entry->state == CHP_STATE_DONE && fate.displaced == CHP_DISPLACED_TAKE_ONE;
     if (fate.displaced != CHP_DISPLACED_NOT) {
-        if (!ended ||
-            (entry->state == CHP_STATE_DONE && fate.displaced == CHP_DISPLACED_TAKE_ONE)) {
-            supersede(engine, resource, entry,
-                      chp_replica_reason(resource->replica, entry, &effects->batch.arena), now,
-                      effects);
+        if ((!ended || lost) && !entry->planned) {
+            supersede(
+                engine, resource, entry,
+                fate.displaced == CHP_DISPLACED_VOID ? CHP_STATE_VOIDED : CHP_STATE_SUPERSEDED,
+                chp_replica_reason(resource->replica, entry, &effects->batch.arena), now, effects);
         }
     } else if (!ended && !entry->planned && !entry->held_back) {
-        supersede(engine, resource, entry,
+        supersede(engine, resource, entry, CHP_STATE_SUPERSEDED,
                   "not run: an operation that follows it in the sequence replaces what it does",
                   now, effects);
     } else if (entry->state == CHP_STATE_SUPERSEDED && entry->effect > 0 && !entry->planned) {
@@ -292,7 +293,7 @@ void converge__show(struct chp_engine *engine, struct resource *resource, const 
         return;
     }
     bool diverged = plan->kind == CHP_PLAN_DIVERGED;
-    bool degraded = is_degraded(resource);
+    bool degraded = plan->lacks || is_degraded(resource);
     bool deleted = is_deleted(resource);
     bool unsettled = is_unsettled(resource);
     bool news = diverged && row->diverged == NULL;
@@ -344,8 +345,9 @@ void converge__stepped(struct resource *resource)
     }
     /* What ran is where it belongs now: the next plan would be the rest of this one. */
     if (is_over(course) && course->plan.kind != CHP_PLAN_DIVERGED) {
-        bool assumed = course->plan.order_assumed;
-        course->plan = (struct chp_plan){.kind = CHP_PLAN_NOTHING, .order_assumed = assumed};
+        course->plan = (struct chp_plan){.kind = CHP_PLAN_NOTHING,
+                                         .order_assumed = course->plan.order_assumed,
+                                         .lacks = course->plan.lacks};
         course->undo_at = 0;
         course->run_at = 0;
     }

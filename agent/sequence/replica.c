@@ -483,6 +483,7 @@ void chp_replica_plan(struct chp_replica *replica, struct chp_arena *arena, stru
         if (later.kind != CHP_PLAN_DIVERGED) {
             plan->kind = CHP_PLAN_APPEND;
             plan->reason = NULL;
+            plan->lacks = true;
         }
     }
     run_missing(replica, arena, plan);
