@@ -390,7 +390,8 @@ static void admit(struct chp_engine *engine, const struct chp_event *event,
     operation->driver = request->driver;
     operation->payload = request->payload;
     operation->undo = request->undo;
-    operation->summary = chp_payload_summary(request->driver, request->payload, arena);
+    operation->summary =
+        chp_operation_summary(request->driver, request->payload, request->undo, arena);
     operation->files = request->files;
     operation->file_count = request->file_count;
     operation->key = request->key;
