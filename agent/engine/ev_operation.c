@@ -176,11 +176,11 @@ static void begin(struct chp_engine *engine, struct resource *resource,
     if (ended) {
         ack = told; /* its origin knows how it ended in an earlier life of this database */
         ack.incarnation = engine->incarnation;
-        converge__ended(resource, operation, now, &ack);
-        converge__changed(resource);
-    } else if (life__doubtful(engine, arrival->event, operation, arrival->past)) {
+        converge__recalled(engine, resource, operation, now, &ack);
+    } else if (strcmp(operation->driver, CHP_DRIVER_INTERNAL) != 0 &&
+               life__doubtful(engine, arrival->event, operation, arrival->past)) {
         ack = life__doubt(engine, operation, 0, now);
-        converge__begin(resource, operation, &ack);
+        converge__recalled(engine, resource, operation, now, &ack);
         engine__conclude(engine, operation, &ack, now, effects);
     }
     if (ack.state != CHP_STATE_IN_DOUBT) { /* that one is written by its answer */
@@ -190,7 +190,9 @@ static void begin(struct chp_engine *engine, struct resource *resource,
         converge__fill(engine, &write->execution);
     }
     if (!ended) {
-        converge__begin(resource, operation, &ack);
+        if (ack.state != CHP_STATE_IN_DOUBT) {
+            converge__begin(engine, resource, operation, &ack);
+        }
         resource__add_pending(engine, resource, arrival->bytes, ack.state, ack.run);
     }
 }
@@ -310,7 +312,7 @@ static void end_doubt(struct chp_engine *engine, const struct arrival *arrival,
     told.incarnation = engine->incarnation;
     told.run = told.run < pending->run ? pending->run : told.run;
     engine->resolved++;
-    converge__ended(resource, operation, &arrival->event->now, &told);
+    converge__ended(engine, resource, operation, &arrival->event->now, &told);
     converge__changed(resource);
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
     write->execution.ack = told;
