@@ -79,15 +79,15 @@ static void print_row(const struct chp_resource_row *row, struct chp_buf *out)
     for (size_t i = 0; i < row->member_count; i++) {
         chp_buf_printf(out, " %s", row->members[i]);
     }
-    chp_buf_printf(out, ", scope %s, level %s, created by %s, config %s, vector", row->scope,
-                   chp_level_name(row->level),
-                   row->created_origin == NULL ? "?" : row->created_origin,
-                   row->config == NULL ? "none" : row->config);
+    chp_buf_add_text(out, ", vector");
     for (size_t i = 0; i < row->vector.count; i++) {
         const struct chp_dot *dot = &row->vector.entries[i];
         chp_buf_printf(out, " %s.%llu:%llu", dot->origin, (unsigned long long)dot->incarnation,
                        (unsigned long long)dot->n);
     }
+    chp_buf_printf(
+        out, ", scope %s, level %s, created by %s%s", row->scope, chp_level_name(row->level),
+        row->created_origin == NULL ? "?" : row->created_origin, row->merged ? ", merged" : "");
 }
 
 /* Members know the same of the resource: members, scope, level, matrix, dots. */
@@ -312,6 +312,19 @@ static bool check_diverged(struct inspection *inspection, int r, int site, const
     return may || wrong(inspection, "r%d is diverged at %s: %s", r, sim_site_name(site), reason);
 }
 
+/* The matrix that decides is a function of the operations, too. */
+static bool check_matrix(struct inspection *inspection, int r, int site)
+{
+    const char *right = chp_replica_config(inspection->replica);
+    const char *known = inspection->views[site].resources[r].resource_result.row.config;
+    if (strcmp(right == NULL ? "" : right, known == NULL ? "" : known) == 0) {
+        return true;
+    }
+    return wrong(inspection, "the matrix of r%d is at %s: %s, and must be: %s", r,
+                 sim_site_name(site), known == NULL ? "none" : known,
+                 right == NULL ? "none" : right);
+}
+
 static bool check_app(struct inspection *inspection, int r, int site)
 {
     const struct sim_app *app = &inspection->sim->sites[site].apps[r];
@@ -353,7 +366,8 @@ static bool check_resource(struct inspection *inspection, int r)
     }
     right = right && build(inspection, r);
     for (int i = 0; right && i < sim->schedule->site_count; i++) {
-        right = !is_member(inspection, i) || check_app(inspection, r, i);
+        right = !is_member(inspection, i) ||
+                (check_matrix(inspection, r, i) && check_app(inspection, r, i));
     }
     chp_replica_free(inspection->replica);
     inspection->replica = NULL;

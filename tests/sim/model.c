@@ -194,6 +194,8 @@ void sim_command_draw(struct sim_rng *rng, enum sim_app_kind kind, bool commutin
 #define COUNTER(after_add)                                                                         \
     PAIR("set", "set", ONE)                                                                        \
     "," PAIR("set", "add", KEEP) "," PAIR("add", "set", after_add) "," PAIR("add", "add", ANY)
+/* What is not listed of "delete" is take-one both ways; here, what follows it counts beside it. */
+#define DELETE(type) PAIR(type, "delete", ONE) "," PAIR("delete", type, KEEP)
 #define FILE(after_append)                                                                         \
     PAIR("write", "write", ONE)                                                                    \
     "," PAIR("append", "append", KEEP) "," PAIR("write", "append",                                 \
@@ -212,7 +214,8 @@ void sim_command_draw(struct sim_rng *rng, enum sim_app_kind kind, bool commutin
     "," PAIR("put-" one, "remove-" other, ANY) "," PAIR("remove-" one, "remove-" other, ANY)
 #define MAP                                                                                        \
     MAP_KEY("a")                                                                                   \
-    "," MAP_KEY("b") "," MAP_KEYS("a", "b") "," MAP_KEYS("b", "a") "," PAIR("clear", "clear", ONE)
+    "," MAP_KEY("b") "," MAP_KEYS("a", "b") "," MAP_KEYS("b", "a") "," PAIR(                       \
+        "clear", "clear", ONE) "," DELETE("clear")
 
 const char *sim_matrix(enum sim_app_kind kind, unsigned variant)
 {
