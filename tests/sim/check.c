@@ -356,6 +356,29 @@ static bool check_app(struct inspection *inspection, int r, int site)
     return right;
 }
 
+/* A request that was repeated with its key is one operation, however often it was asked. */
+static bool check_keys(struct inspection *inspection)
+{
+    struct sim *sim = inspection->sim;
+    int of_action[SIM_ACTIONS_MAX];
+    memset(of_action, 0xff, sizeof of_action);
+    for (size_t i = 0; i < sim->operation_count; i++) {
+        const struct sim_operation *operation = &sim->operations[i];
+        bool anywhere = false;
+        for (int j = 0; j < sim->schedule->site_count; j++) {
+            anywhere |= inspection->views[j].operations[i].found;
+        }
+        if (!anywhere || operation->action < 0 || sim->sites[operation->origin].database_lost) {
+            continue;
+        }
+        if (of_action[operation->action] >= 0) {
+            return wrong(inspection, "request %s became two operations", operation->label);
+        }
+        of_action[operation->action] = (int)i;
+    }
+    return true;
+}
+
 static bool check_resource(struct inspection *inspection, int r)
 {
     struct sim *sim = inspection->sim;
@@ -377,10 +400,10 @@ static bool check_resource(struct inspection *inspection, int r)
 bool sim_check(struct sim *sim, struct chp_buf *why)
 {
     struct inspection inspection = {.sim = sim, .why = why, .matrices = chp_matrices_new()};
-    bool right = true;
     for (int i = 0; i < sim->schedule->site_count; i++) {
         look(sim, i, &inspection.views[i]);
     }
+    bool right = check_keys(&inspection);
     for (int r = 0; right && r < sim->schedule->resource_count; r++) {
         right = check_resource(&inspection, r);
     }
