@@ -226,6 +226,7 @@ static void add_knowledge(struct cli *cli, struct cli_table *table, const json_t
     const char *digest = cli__text(knows, "digest");
     const char *diverged = cli__text(knows, "diverged");
     json_int_t waiting = json_integer_value(json_object_get(knows, "waiting"));
+    json_int_t forgotten = json_integer_value(json_object_get(knows, "forgotten"));
     cli__table_add(table, cli__number(cli, knows, "operations"));
     cli__table_add(table, cli__number(cli, knows, "sequence"));
     cli__table_add(
@@ -234,6 +235,12 @@ static void add_knowledge(struct cli *cli, struct cli_table *table, const json_t
     cli__table_add(table, vector_text(cli, knows));
     if (diverged != NULL) {
         cli__table_note(table, chp_arena_printf(&cli->arena, "diverged: %s", diverged));
+    }
+    if (forgotten > 0) {
+        cli__table_note(table, chp_arena_printf(&cli->arena,
+                                                "%lld before these are forgotten: the sequence and "
+                                                "its digest begin behind them",
+                                                (long long)forgotten));
     }
     if (waiting > 0) {
         cli__table_note(table, chp_arena_printf(&cli->arena,

@@ -167,6 +167,11 @@ int cli__cmd_resource_history(struct cli *cli)
         cli__warn("the oldest operations are left out, %s of them: --limit shows more, up to 5000",
                   left_out);
     }
+    const char *forgotten = cli__number(cli, history, "forgotten");
+    if (forgotten != NULL && strcmp(forgotten, "0") != 0) {
+        cli__warn("%s operations before these are forgotten, as no site needs them any more",
+                  forgotten);
+    }
     json_decref(history);
     return exit_code;
 }

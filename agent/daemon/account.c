@@ -158,6 +158,16 @@ static void set_count(json_t *object, const char *key, size_t count)
 
 /* History. */
 
+/* How many operations a vector has. */
+static json_t *json_of_size(const struct chp_vector *vector)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < vector->count; i++) {
+        count += vector->entries[i].n;
+    }
+    return json_integer((json_int_t)count);
+}
+
 static const char *reason_of(struct account *account, const struct line *line)
 {
     if (line->entry == NULL) {
@@ -206,11 +216,12 @@ static int by_place(const void *a, const void *b)
 json_t *account__history(struct account *account, size_t limit)
 {
     size_t count = account->count < limit ? account->count : limit;
-    const struct line **newest = chp_arena_calloc(&account->arena, count + 1, sizeof *newest);
+    const struct line **newest =
+        chp_arena_calloc(&account->arena, count + 1, sizeof(struct line *));
     for (size_t i = 0; i < count; i++) {
         newest[i] = &account->lines[account->count - count + i];
     }
-    qsort(newest, count, sizeof *newest, by_place);
+    qsort(newest, count, sizeof(struct line *), by_place);
     json_t *operations = json_array();
     for (size_t i = 0; i < count; i++) {
         CHP_ASSERT(json_array_append_new(operations, json_of_line(account, newest[i])) == 0);
@@ -220,6 +231,7 @@ json_t *account__history(struct account *account, size_t limit)
     set(json, "site", json_string(account->site));
     set_count(json, "total", account->count);
     set_count(json, "left_out", account->count - count);
+    set(json, "forgotten", json_of_size(&account->row->forgotten));
     set(json, "operations", operations);
     return json;
 }
@@ -264,8 +276,8 @@ json_t *account__history_of_none(const char *resource, const char *site, const j
         set(json, "undoing", json_false());
         CHP_ASSERT(json_array_append_new(operations, json) == 0);
     }
-    return json_pack("{s:s, s:s, s:n, s:n, s:o}", "resource", resource, "site", site, "total",
-                     "left_out", "operations", operations);
+    return json_pack("{s:s, s:s, s:n, s:n, s:i, s:o}", "resource", resource, "site", site, "total",
+                     "left_out", "forgotten", 0, "operations", operations);
 }
 
 /* Knowledge. */
@@ -282,6 +294,30 @@ static json_t *json_of_vector(const struct chp_vector *vector)
     return json;
 }
 
+static json_t *json_of_digest(struct chp_sha256_state *state)
+{
+    struct chp_sha256 sha256 = chp_sha256_finish(state);
+    char text[CHP_SHA256_TEXT_BYTES];
+    chp_sha256_format(&sha256, text);
+    return json_string(text);
+}
+
+/* Equal for equal vectors. */
+static json_t *vector_digest(const struct chp_vector *vector)
+{
+    struct chp_sha256_state *state = chp_sha256_new();
+    struct chp_buf line = {0};
+    for (size_t i = 0; i < vector->count; i++) {
+        const struct chp_dot *dot = &vector->entries[i];
+        chp_buf_clear(&line);
+        chp_buf_printf(&line, "%s %llu %llu\n", dot->origin, (unsigned long long)dot->incarnation,
+                       (unsigned long long)dot->n);
+        chp_sha256_update(state, line.data, line.len);
+    }
+    chp_buf_deinit(&line);
+    return json_of_digest(state);
+}
+
 static json_t *digest_of(struct account *account)
 {
     struct chp_sequence *sequence = chp_replica_sequence(account->replica);
@@ -291,10 +327,7 @@ static json_t *digest_of(struct account *account)
         const struct chp_uuid *id = chp_sequence_at(sequence, i);
         chp_sha256_update(state, id->bytes, sizeof id->bytes);
     }
-    struct chp_sha256 sha256 = chp_sha256_finish(state);
-    char text[CHP_SHA256_TEXT_BYTES];
-    chp_sha256_format(&sha256, text);
-    return json_string(text);
+    return json_of_digest(state);
 }
 
 static const char *plan_name(enum chp_plan_kind kind)
@@ -332,6 +365,9 @@ json_t *account__knowledge(struct account *account)
     set(json, "level", json_string(chp_level_name(row->level)));
     set(json, "vector", json_of_vector(&row->vector));
     set_count(json, "vector_entries", row->vector.count);
+    set(json, "vector_digest", vector_digest(&row->vector));
+    set(json, "forgotten", json_of_size(&row->forgotten));
+    set(json, "forgotten_digest", vector_digest(&row->forgotten));
     set(json, "operations", ordered ? json_integer((json_int_t)account->count) : json_null());
     set(json, "sequence",
         ordered

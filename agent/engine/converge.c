@@ -56,7 +56,8 @@ void converge__changed(struct resource *resource)
 static bool just_runs(const struct resource *resource, const struct chp_operation *operation)
 {
     const struct course *course = &resource->course;
-    return course->valid && course->plan.kind != CHP_PLAN_DIVERGED && is_over(course) &&
+    return course->valid && course->plan.kind != CHP_PLAN_DIVERGED && !course->plan.lacks &&
+           is_over(course) &&
            (operation->displaces_count == 0 ||
             chp_matrix_replace(chp_replica_matrix(resource->replica), operation->type) !=
                 CHP_REPLACE_NO);
@@ -84,24 +85,8 @@ void converge__added(struct resource *resource, const struct chp_operation *oper
         return;
     }
     course->valid = false;
-    course->scan = course->scan || !sequential || resource->pending_stored > 0;
-}
-
-/* What of the sequence has not run, as far as it may: a replica that can't be made right goes on
- * with what comes (it says that it is diverged). */
-static void go_on_diverged(struct resource *resource, struct course *course)
-{
-    struct chp_sequence *sequence = chp_replica_sequence(resource->replica);
-    size_t count = chp_sequence_count(sequence);
-    struct chp_uuid *run = chp_arena_calloc(&course->arena, count, sizeof *run);
-    course->plan.run = run;
-    for (size_t i = 0; i < count; i++) {
-        const struct chp_uuid *id = chp_sequence_at(sequence, i);
-        const struct chp_entry *entry = chp_replica_find(resource->replica, id);
-        if (entry->effect == 0 && entry->executes && !entry->held_back) {
-            run[course->plan.run_count++] = *id;
-        }
-    }
+    course->scan =
+        course->scan || !sequential || resource->pending_count > 1 || resource->pending_stored > 0;
 }
 
 static void make_plan(struct resource *resource)
@@ -111,9 +96,6 @@ static void make_plan(struct resource *resource)
     chp_arena_deinit(&course->arena);
     *course = (struct course){.valid = true, .scan = scan};
     chp_replica_plan(resource->replica, &course->arena, &course->plan);
-    if (course->plan.kind == CHP_PLAN_DIVERGED) {
-        go_on_diverged(resource, course);
-    }
     for (size_t i = 0; i < chp_replica_count(resource->replica); i++) {
         chp_replica_entry(resource->replica, i)->planned = false;
     }
@@ -145,13 +127,15 @@ static void conclude(struct chp_engine *engine, struct resource *resource, struc
     engine__conclude(engine, &operation, &ack, now, effects);
 }
 
+/* It will not run, or does not count though it ran: state says which. */
 static void supersede(struct chp_engine *engine, struct resource *resource, struct chp_entry *entry,
-                      const char *reason, const struct chp_now *now, struct chp_effects *effects)
+                      enum chp_state state, const char *reason, const struct chp_now *now,
+                      struct chp_effects *effects)
 {
     struct pending *pending = resource__find_pending(resource, &entry->id);
     CHP_ASSERT(pending == NULL || resource->running != pending);
     entry->run += chp_state_final(entry->state);
-    entry->state = CHP_STATE_SUPERSEDED;
+    entry->state = state;
     conclude(engine, resource, entry, reason, now, effects);
     if (pending != NULL) {
         resource__remove_pending(resource, pending);
@@ -165,7 +149,9 @@ static void settle_void(struct chp_engine *engine, struct resource *resource,
 {
     struct pending *pending = resource__find_pending(resource, &entry->id);
     entry->state = CHP_STATE_DONE;
-    conclude(engine, resource, entry, NULL, now, effects);
+    if (entry->executes) {
+        conclude(engine, resource, entry, NULL, now, effects);
+    }
     outcome__voided(resource, entry, effects);
     if (pending != NULL) {
         resource__remove_pending(resource, pending);
@@ -178,14 +164,14 @@ static void settle(struct chp_engine *engine, struct resource *resource, struct 
 {
     struct chp_fate fate;
     bool ended = chp_state_final(entry->state);
-    if (!entry->executes || entry->waits || entry->undoing || entry->state == CHP_STATE_IN_DOUBT ||
-        entry->state == CHP_STATE_RUNNING) {
-        return;
-    }
     if (entry->is_void) {
-        if (!ended) {
+        if (!ended && !entry->waits) {
             settle_void(engine, resource, entry, now, effects);
         }
+        return;
+    }
+    if (!entry->executes || entry->waits || entry->undoing || entry->state == CHP_STATE_IN_DOUBT ||
+        entry->state == CHP_STATE_RUNNING) {
         return;
     }
     if (entry->refused) {
@@ -199,18 +185,16 @@ static void settle(struct chp_engine *engine, struct resource *resource, struct 
     }
     bool known = chp_sequence_fate(chp_replica_sequence(resource->replica), &entry->id, &fate);
     CHP_ASSERT(known);
-    if (fate.displaced == CHP_DISPLACED_VOID) {
-        return;
-    }
+    bool lost = entry->state == CHP_STATE_DONE && fate.displaced == CHP_DISPLACED_TAKE_ONE;
     if (fate.displaced != CHP_DISPLACED_NOT) {
-        if (!ended ||
-            (entry->state == CHP_STATE_DONE && fate.displaced == CHP_DISPLACED_TAKE_ONE)) {
-            supersede(engine, resource, entry,
-                      chp_replica_reason(resource->replica, entry, &effects->batch.arena), now,
-                      effects);
+        if ((!ended || lost) && !entry->planned) {
+            supersede(
+                engine, resource, entry,
+                fate.displaced == CHP_DISPLACED_VOID ? CHP_STATE_VOIDED : CHP_STATE_SUPERSEDED,
+                chp_replica_reason(resource->replica, entry, &effects->batch.arena), now, effects);
         }
     } else if (!ended && !entry->planned && !entry->held_back) {
-        supersede(engine, resource, entry,
+        supersede(engine, resource, entry, CHP_STATE_SUPERSEDED,
                   "not run: an operation that follows it in the sequence replaces what it does",
                   now, effects);
     } else if (entry->state == CHP_STATE_SUPERSEDED && entry->effect > 0 && !entry->planned) {
@@ -223,9 +207,6 @@ static void settle(struct chp_engine *engine, struct resource *resource, struct 
 static void settle_all(struct chp_engine *engine, struct resource *resource,
                        const struct chp_now *now, struct chp_effects *effects)
 {
-    if (resource->course.plan.kind == CHP_PLAN_DIVERGED) {
-        resource->course.scan = false;
-    }
     if (resource->course.scan) {
         for (size_t i = 0; i < chp_replica_count(resource->replica); i++) {
             settle(engine, resource, chp_replica_entry(resource->replica, i), now, effects);
@@ -312,7 +293,7 @@ void converge__show(struct chp_engine *engine, struct resource *resource, const 
         return;
     }
     bool diverged = plan->kind == CHP_PLAN_DIVERGED;
-    bool degraded = is_degraded(resource);
+    bool degraded = plan->lacks || is_degraded(resource);
     bool deleted = is_deleted(resource);
     bool unsettled = is_unsettled(resource);
     bool news = diverged && row->diverged == NULL;
@@ -364,8 +345,9 @@ void converge__stepped(struct resource *resource)
     }
     /* What ran is where it belongs now: the next plan would be the rest of this one. */
     if (is_over(course) && course->plan.kind != CHP_PLAN_DIVERGED) {
-        bool assumed = course->plan.order_assumed;
-        course->plan = (struct chp_plan){.kind = CHP_PLAN_NOTHING, .order_assumed = assumed};
+        course->plan = (struct chp_plan){.kind = CHP_PLAN_NOTHING,
+                                         .order_assumed = course->plan.order_assumed,
+                                         .lacks = course->plan.lacks};
         course->undo_at = 0;
         course->run_at = 0;
     }
@@ -415,13 +397,19 @@ void converge__ended(struct resource *resource, const struct chp_operation *oper
     struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
     bool undo = entry->undoing;
     ack->unverified = false;
+    if (ack->state == CHP_STATE_IN_DOUBT) {
+        converge__begin(resource, operation, ack);
+        return;
+    }
     entry->undoing = false;
     if (undo) {
         undone(resource, entry, ack);
     } else if (ack->state == CHP_STATE_DONE) {
         ack->unverified = ran_early(resource, entry);
         entry->planned = false;
-        entry->effect = ++resource->effect_last;
+        if (entry->state != CHP_STATE_IN_DOUBT || entry->effect == 0) {
+            entry->effect = ++resource->effect_last;
+        }
         converge__stepped(resource);
     } else if (ack->state == CHP_STATE_FAILED || ack->state == CHP_STATE_REFUSED) {
         entry->planned = false;
@@ -438,9 +426,14 @@ void converge__ended(struct resource *resource, const struct chp_operation *oper
 void converge__begin(struct resource *resource, const struct chp_operation *operation,
                      const struct chp_ack *ack)
 {
-    if (resource->replica != NULL) {
-        struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
-        entry->state = ack->state;
-        entry->run = ack->run;
+    if (resource->replica == NULL) {
+        return;
     }
+    struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
+    if (!entry->undoing) {
+        /* In doubt: if it ran, it had its effect before whatever runs from now on. */
+        entry->effect = ack->state == CHP_STATE_IN_DOUBT ? ++resource->effect_last : 0;
+    }
+    entry->state = ack->state;
+    entry->run = ack->run;
 }

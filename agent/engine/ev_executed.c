@@ -151,10 +151,11 @@ static void finish(struct chp_engine *engine, struct resource *resource, struct 
         engine__conclude(engine, operation, ack, now, effects);
     }
     pending->state = ack->state;
-    pending->undo = false;
+    pending->run = ack->run;
     if (ack->state == CHP_STATE_IN_DOUBT) {
         return; /* holds the resource until it is resolved: never guessed */
     }
+    pending->undo = false;
     resource->running = NULL;
     if (ended) {
         resource__remove_pending(resource, pending);

@@ -36,7 +36,9 @@ static void on_repair(struct chp_engine *engine, const struct chp_event *event,
 void engine__on_resource_item(struct chp_engine *engine, const struct chp_event *event,
                               struct chp_effects *effects)
 {
-    if (event->item.item->kind == CHP_ITEM_REINCARNATE) {
+    if (event->item.item->kind == CHP_ITEM_ACK) {
+        engine__on_ack(engine, event, effects);
+    } else if (event->item.item->kind == CHP_ITEM_REINCARNATE) {
         engine__on_reincarnate(engine, event, effects);
     } else if (event->item.item->kind == CHP_ITEM_WANT) {
         engine__on_want(engine, event, effects);
@@ -127,6 +129,12 @@ void engine__on_ack(struct chp_engine *engine, const struct chp_event *event,
     struct tracked *tracked = tracked__get(engine, &ack->operation);
     if (tracked == NULL) {
         tracked__defer(engine, &ack->operation, event, effects);
+        return;
+    }
+    if (ack->state == CHP_STATE_DONE && tracked__failed_at(tracked, engine->config.site) &&
+        resource__get(engine, ack->resource) == NULL) {
+        /* The replica here is to say with the same commit that it is degraded. */
+        resource__defer(engine, ack->resource, event, effects);
         return;
     }
     tracked__answer(engine, tracked, ack, &event->now, effects);

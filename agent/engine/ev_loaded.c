@@ -2,6 +2,7 @@
 /* Results of loads: resources go on with the events that waited for them. */
 #include "engine/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* An operation was loaded that has not ended here. */
@@ -50,13 +51,40 @@ static void restore_entry(struct resource *resource, struct chp_entry *entry,
     }
 }
 
+static int by_arbitration(const void *a, const void *b)
+{
+    const struct chp_operation *x = (*(const struct chp_history_row *const *)a)->operation;
+    const struct chp_operation *y = (*(const struct chp_history_row *const *)b)->operation;
+    return chp_arbitration_compare(x->stamp, x->dot.origin, &x->id, y->stamp, y->dot.origin,
+                                   &y->id);
+}
+
+/* The rows so that causes come before what they cause, which they need not have done when they
+ * arrived: which matrix an operation was made under follows from what it has seen. */
+static const struct chp_history_row **causes_first(const struct chp_load *load,
+                                                   struct chp_arena *arena)
+{
+    size_t count = load->resource_result.history_count;
+    const struct chp_history_row **rows =
+        chp_arena_calloc(arena, count, sizeof(struct chp_history_row *));
+    for (size_t i = 0; i < count; i++) {
+        rows[i] = &load->resource_result.history[i];
+    }
+    if (count > 1) {
+        qsort(rows, count, sizeof(struct chp_history_row *), by_arbitration);
+    }
+    return rows;
+}
+
 /* Level eventual: everything that is held, and what became of it here. */
 static void take_history(struct chp_engine *engine, struct resource *resource,
                          const struct chp_load *load, const struct chp_now *now,
                          struct chp_effects *effects)
 {
+    struct chp_arena arena = {0};
+    const struct chp_history_row **rows = causes_first(load, &arena);
     for (size_t i = 0; i < load->resource_result.history_count; i++) {
-        const struct chp_history_row *row = &load->resource_result.history[i];
+        const struct chp_history_row *row = rows[i];
         if (resource__take(engine, resource, row->operation, row->executes, NULL) != 0) {
             continue; /* it was taken before: what it can't be with came since */
         }
@@ -77,6 +105,7 @@ static void take_history(struct chp_engine *engine, struct resource *resource,
             causes__want_all(engine, resource, row->operation, now, effects);
         }
     }
+    chp_arena_deinit(&arena);
     struct pending *undoing = resource__undoing(resource);
     if (undoing != NULL) {
         undoing->undo = true;

@@ -103,7 +103,9 @@ static void merge(struct chp_engine *engine, struct resource *resource,
         row->created_ms = operation->entered_ms;
         row->level = operation->level;
         row->scope = chp_arena_strdup(&resource->arena, operation->scope);
-        row->config = chp_arena_strdup(&resource->arena, operation->config);
+        if (resource->replica == NULL) { /* else the replica knows which is in force */
+            row->config = chp_arena_strdup(&resource->arena, operation->config);
+        }
         if (!concurrent) {
             return; /* the creation of what later operations have made known already */
         }

@@ -304,8 +304,8 @@ void engine__enter(struct chp_engine *engine, struct resource *resource,
     resource__write(resource, effects);
     if (executes) {
         resource__add_pending(engine, resource, item, CHP_STATE_ACCEPTED, 0);
-        run__next(engine, resource, now, effects);
     }
+    run__next(engine, resource, now, effects);
 }
 
 static void accept(struct chp_engine *engine, const struct chp_event *event,
@@ -390,7 +390,8 @@ static void admit(struct chp_engine *engine, const struct chp_event *event,
     operation->driver = request->driver;
     operation->payload = request->payload;
     operation->undo = request->undo;
-    operation->summary = chp_payload_summary(request->driver, request->payload, arena);
+    operation->summary =
+        chp_operation_summary(request->driver, request->payload, request->undo, arena);
     operation->files = request->files;
     operation->file_count = request->file_count;
     operation->key = request->key;

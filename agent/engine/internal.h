@@ -537,6 +537,8 @@ void tracked__set_number(struct chp_engine *engine, struct tracked *tracked, con
 /* The answer of one member: write, notice, and completion when it was the last. */
 void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const struct chp_ack *ack,
                      const struct chp_now *now, struct chp_effects *effects);
+/* Whether it has failed at a site, as far as is known. */
+bool tracked__failed_at(const struct tracked *tracked, const char *site);
 void tracked__free(struct tracked *tracked);
 /* The request of an operation of this origin came again, and says where to be told of it. */
 void tracked__repeat(struct chp_engine *engine, const struct chp_uuid *id,

@@ -142,7 +142,10 @@ void outcome__done_elsewhere(struct chp_engine *engine, const char *resource_id,
     struct resource *resource = resource__get(engine, resource_id);
     struct chp_entry *entry = converge__entry(engine, resource_id, operation);
     if (entry == NULL) {
-        return; /* the load will say so */
+        if (chp_map_get(engine->resources, chp_bytes_of(resource_id)) == NULL) {
+            resource__defer(engine, resource_id, NULL, effects); /* its load will say so */
+        }
+        return;
     }
     entry->done_elsewhere = true;
     converge__show(engine, resource, now, effects);

@@ -167,7 +167,7 @@ void run__doubt(struct chp_engine *engine, struct resource *resource, struct pen
     struct chp_ack ack = life__doubt(engine, pending->operation, pending->run, now);
     pending->state = CHP_STATE_IN_DOUBT;
     pending->run = ack.run;
-    note(resource, pending);
+    converge__begin(resource, pending->operation, &ack);
     engine__conclude(engine, pending->operation, &ack, now, effects);
 }
 

@@ -240,6 +240,16 @@ static bool has_failed(const struct member_progress *member)
     return member->state == CHP_STATE_FAILED || member->state == CHP_STATE_REFUSED;
 }
 
+bool tracked__failed_at(const struct tracked *tracked, const char *site)
+{
+    for (size_t i = 0; i < tracked->member_count; i++) {
+        if (strcmp(tracked->members[i].site, site) == 0) {
+            return has_failed(&tracked->members[i]);
+        }
+    }
+    return false;
+}
+
 /* Tells where it failed that it succeeded elsewhere. */
 static void pass_on(struct chp_engine *engine, const struct tracked *tracked,
                     const struct member_progress *failed, const struct member_progress *done,
@@ -449,6 +459,19 @@ static void answer_repeated(struct chp_engine *engine, const struct chp_load *lo
     }
 }
 
+/* The ack goes with what was deferred, before what is written of it has committed. */
+static void answer_own(struct chp_engine *engine, struct tracked *tracked,
+                       const struct chp_ack *ack, const struct chp_now *now,
+                       struct chp_effects *effects)
+{
+    struct chp_arena *arena = &effects->batch.arena;
+    struct chp_ack copy = *ack;
+    copy.resource = chp_arena_strdup(arena, ack->resource);
+    copy.reason = chp_arena_strdup(arena, ack->reason);
+    copy.output = chp_arena_bytes(arena, ack->output);
+    tracked__answer(engine, tracked, &copy, now, effects);
+}
+
 static bool told_by_origin(const struct chp_event *event, const struct chp_load *load)
 {
     const struct chp_ack *ack = &event->item.item->ack;
@@ -462,12 +485,19 @@ static void take_outcome(struct chp_engine *engine, const struct chp_event *even
 {
     const struct chp_ack *ack = &event->item.item->ack;
     if (strcmp(ack->site, engine->config.site) == 0) {
+        stream__settle(engine, event, effects);
+        return;
+    }
+    if (resource__get(engine, ack->resource) == NULL) {
+        /* With the same commit the replica here says that it is degraded. */
+        resource__defer(engine, ack->resource, event, effects);
         return;
     }
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
     write->execution.ack = *ack;
     write->execution.updated_ms = event->now.wall_ms;
     outcome__done_elsewhere(engine, ack->resource, &ack->operation, &event->now, effects);
+    stream__settle(engine, event, effects);
 }
 
 void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
@@ -490,15 +520,12 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
             if (tracked__get(engine, &load->operation) == NULL) {
                 (void)restore(engine, load, now);
             }
-            tracked__answer(engine, tracked__get(engine, &load->operation), event.answer, now,
-                            effects);
+            answer_own(engine, tracked__get(engine, &load->operation), event.answer, now, effects);
         } else if (own && event.kind == CHP_EVENT_ITEM) {
             if (tracked__get(engine, &load->operation) == NULL) {
                 restore(engine, load, now)->completed = true; /* by the answer before this one */
             }
-            tracked__answer(engine, tracked__get(engine, &load->operation), &event.item.item->ack,
-                            now, effects);
-            stream__settle(engine, &event, effects);
+            engine__on_ack(engine, &event, effects);
         } else if (event.kind == CHP_EVENT_RESOLVE) {
             if (own && tracked__get(engine, &load->operation) == NULL) {
                 restore(engine, load, now);
@@ -508,7 +535,6 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
             engine__on_executed(engine, &event, effects);
         } else if (event.kind == CHP_EVENT_ITEM && load->found && told_by_origin(&event, load)) {
             take_outcome(engine, &event, effects);
-            stream__settle(engine, &event, effects);
         } else if (event.kind == CHP_EVENT_ITEM) {
             struct chp_after *after = chp_effects_after(effects, CHP_AFTER_DEAD);
             after->settle.delivery = event.item.delivery;

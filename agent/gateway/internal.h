@@ -234,7 +234,10 @@ void gateway__show(struct gateway_exchange *exchange, struct chp_show *asked,
 /* The answers: whether two are the same, and the names of sites by equal answers, those of most
  * sites first: [["Nantes", "Rennes"], ["Paris"]], without silent sites. New reference. */
 bool gateway__answers_equal(const json_t *a, const json_t *b);
-json_t *gateway__answer_groups(const json_t *answers);
+json_t *gateway__answer_groups(const json_t *answers, struct chp_arena *arena);
+/* The sites of answers by name, in arena, as many as there are; the strings are those of answers.
+ */
+const char **gateway__sites_sorted(const json_t *answers, struct chp_arena *arena);
 /* Collects one answer more: true when that was all of them, and those of silent sites are in. */
 bool gateway__answers_add(json_t *answers, const struct chp_answer *answer,
                           const char *const *sites, size_t site_count);

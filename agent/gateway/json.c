@@ -305,6 +305,7 @@ static int read_undo(const json_t *body, struct chp_arena *arena, struct chp_req
     if (rc != 0) {
         return chp_error_set(error, rc, "in \"undo\": %s", reason.text);
     }
+    CHP_ASSERT(driver != NULL && request->driver != NULL);
     if (strcmp(driver, request->driver) != 0) {
         return chp_error_set(error, CHP_EINVAL,
                              "\"undo\" must have the same of \"command\" and \"http\" as the body");

@@ -54,27 +54,13 @@ static json_t *json_of_told(const json_t *answer, const char *key)
     return json;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* By name, since they came in any order. */
-static json_t *json_of_all(const struct compare *compare, const char *key)
+static json_t *json_of_all(const struct compare *compare, const char *key, struct chp_arena *arena)
 {
     json_t *sites = json_object();
-    const char *names[CHP_SITES_MAX];
-    size_t count = 0;
-    const char *site;
-    json_t *answer;
-    json_object_foreach(compare->told, site, answer)
-    {
-        CHP_ASSERT(count < CHP_SITES_MAX);
-        names[count++] = site;
-    }
-    qsort(names, count, sizeof names[0], by_name);
-    for (size_t i = 0; i < count; i++) {
-        answer = json_object_get(compare->told, names[i]);
+    const char **names = gateway__sites_sorted(compare->told, arena);
+    for (size_t i = 0; i < json_object_size(compare->told); i++) {
+        const json_t *answer = json_object_get(compare->told, names[i]);
         (void)json_object_set_new(sites, names[i], json_of_told(answer, key));
     }
     return sites;
@@ -85,22 +71,23 @@ static void plan_done(struct gateway_exchange *exchange, const struct compare *c
     json_t *json = json_object();
     (void)json_object_set_new(json, "resource", gateway__json_text(exchange->id));
     (void)json_object_set_new(json, "type", gateway__json_text(compare->type));
-    (void)json_object_set_new(json, "sites", json_of_all(compare, "plan"));
+    (void)json_object_set_new(json, "sites", json_of_all(compare, "plan", &exchange->arena));
     gateway__reply_json(exchange, 200, json);
 }
 
+static bool equal_field(const json_t *a, const json_t *b, const char *field)
+{
+    const json_t *left = json_object_get(a, field);
+    const json_t *right = json_object_get(b, field);
+    return left == right || json_equal(left, right);
+}
+
+/* Sequences are equal where the operations are; they begin elsewhere where not the same is
+ * forgotten. */
 static bool knows_the_same(const json_t *a, const json_t *b)
 {
-    static const char *const compared[] = {"vector", "vector_entries", "operations", "sequence",
-                                           "digest"};
-    for (size_t i = 0; i < sizeof compared / sizeof compared[0]; i++) {
-        const json_t *left = json_object_get(a, compared[i]);
-        const json_t *right = json_object_get(b, compared[i]);
-        if (left != right && !json_equal(left, right)) {
-            return false;
-        }
-    }
-    return true;
+    return equal_field(a, b, "vector_digest") &&
+           (!equal_field(a, b, "forgotten_digest") || equal_field(a, b, "digest"));
 }
 
 /* Null: nobody can say, since a member did not. */
@@ -127,15 +114,16 @@ static json_t *json_of_same(const json_t *sites)
 static void diff_done(struct gateway_exchange *exchange, const struct compare *compare)
 {
     json_t *json = json_object();
-    json_t *sites = json_of_all(compare, "knows");
+    json_t *sites = json_of_all(compare, "knows", &exchange->arena);
     (void)json_object_set_new(json, "resource", gateway__json_text(exchange->id));
     (void)json_object_set_new(json, "same", json_of_same(sites));
     (void)json_object_set_new(json, "sites", sites);
     (void)json_object_set_new(json, "answers",
                               compare->read == NULL ? json_null() : json_incref(compare->read));
     (void)json_object_set_new(json, "groups",
-                              compare->read == NULL ? json_null()
-                                                    : gateway__answer_groups(compare->read));
+                              compare->read == NULL
+                                  ? json_null()
+                                  : gateway__answer_groups(compare->read, &exchange->arena));
     gateway__reply_json(exchange, 200, json);
 }
 

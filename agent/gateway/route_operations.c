@@ -153,9 +153,10 @@ static int read_resolve(struct gateway_exchange *exchange, const char **site,
         rc = chp_site_name_check(*site, error);
     }
     if (rc == 0 && (how == NULL || chp_resolution_parse(how, resolution) != 0)) {
-        rc = chp_error_set(error, CHP_EINVAL,
-                           "field \"resolution\" must be \"done\", \"failed\" or \"rerun\"; or, for the "
-                           "replica that the operation is of, \"rebuild\" or \"rebuild-empty\"");
+        rc = chp_error_set(
+            error, CHP_EINVAL,
+            "field \"resolution\" must be \"done\", \"failed\" or \"rerun\"; or, for the "
+            "replica that the operation is of, \"rebuild\" or \"rebuild-empty\"");
     }
     json_decref(body);
     return rc;

@@ -67,7 +67,7 @@ static void show_done(struct gateway_exchange *exchange, json_t *answers)
     json_t *json = json_object();
     (void)json_object_set_new(json, "resource", gateway__json_text(exchange->id));
     (void)json_object_set(json, "sites", answers);
-    json_t *groups = gateway__answer_groups(answers);
+    json_t *groups = gateway__answer_groups(answers, &exchange->arena);
     (void)json_object_set_new(json, "differ", json_boolean(json_array_size(groups) > 1));
     json_decref(groups);
     gateway__reply_json(exchange, 200, json);

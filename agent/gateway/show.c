@@ -21,22 +21,45 @@ bool gateway__answers_equal(const json_t *a, const json_t *b)
     return true;
 }
 
-static int by_size(const void *a, const void *b)
+static int by_name(const void *a, const void *b)
 {
-    size_t x = json_array_size(*(json_t *const *)a);
-    size_t y = json_array_size(*(json_t *const *)b);
-    return x > y ? -1 : x < y;
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-json_t *gateway__answer_groups(const json_t *answers)
+const char **gateway__sites_sorted(const json_t *answers, struct chp_arena *arena)
 {
-    json_t *groups[CHP_SITES_MAX];
-    const json_t *examples[CHP_SITES_MAX];
+    const char **names = chp_arena_calloc(arena, json_object_size(answers) + 1, sizeof(char *));
     size_t count = 0;
     const char *site;
     json_t *answer;
     json_object_foreach((json_t *)(uintptr_t)answers, site, answer)
     {
+        names[count++] = site;
+    }
+    qsort(names, count, sizeof(char *), by_name);
+    return names;
+}
+
+/* The largest first; of equal ones, the one with the first name. */
+static int by_size(const void *a, const void *b)
+{
+    json_t *x = *(json_t *const *)a;
+    json_t *y = *(json_t *const *)b;
+    if (json_array_size(x) != json_array_size(y)) {
+        return json_array_size(x) > json_array_size(y) ? -1 : 1;
+    }
+    return strcmp(json_string_value(json_array_get(x, 0)), json_string_value(json_array_get(y, 0)));
+}
+
+json_t *gateway__answer_groups(const json_t *answers, struct chp_arena *arena)
+{
+    const char **names = gateway__sites_sorted(answers, arena);
+    size_t sites = json_object_size(answers);
+    json_t **groups = chp_arena_calloc(arena, sites + 1, sizeof(json_t *));
+    const json_t **examples = chp_arena_calloc(arena, sites + 1, sizeof(json_t *));
+    size_t count = 0;
+    for (size_t k = 0; k < sites; k++) {
+        const json_t *answer = json_object_get(answers, names[k]);
         size_t i = 0;
         if (strcmp(json_string_value(json_object_get(answer, "state")), "timeout") == 0) {
             continue;
@@ -45,13 +68,12 @@ json_t *gateway__answer_groups(const json_t *answers)
             i++;
         }
         if (i == count) {
-            CHP_ASSERT(count < CHP_SITES_MAX);
             examples[count] = answer;
             groups[count++] = json_array();
         }
-        (void)json_array_append_new(groups[i], gateway__json_text(site));
+        (void)json_array_append_new(groups[i], gateway__json_text(names[k]));
     }
-    qsort(groups, count, sizeof groups[0], by_size);
+    qsort(groups, count, sizeof(json_t *), by_size);
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
         (void)json_array_append_new(list, groups[i]);

@@ -40,6 +40,7 @@ struct planning {
     uint32_t *nodes;    /* by place */
     uint32_t *wanted;   /* by node: place among the effects of the sequence, or NONE */
     bool *runs;         /* by place: has to run */
+    uint32_t first;     /* runs before them, though it is not in the sequence; or NONE */
     bool *held_back;    /* by place: is not to run */
     uint32_t *lowest;   /* by kind: scratch */
 };
@@ -88,7 +89,7 @@ static void effects_run(struct effects *effects, const struct chp_sequence *sequ
  * are those of the executions. */
 static void play_executions(const struct planning *planning, struct effects *effects)
 {
-    effects_init(effects, planning->sequence, planning->execution_count + planning->count);
+    effects_init(effects, planning->sequence, planning->execution_count + planning->count + 1);
     for (uint32_t i = 0; i < planning->execution_count; i++) {
         if (planning->undone[i]) {
             effects->nodes[effects->count] = NONE;
@@ -103,6 +104,9 @@ static void play_executions(const struct planning *planning, struct effects *eff
 static void play(const struct planning *planning, struct effects *effects)
 {
     play_executions(planning, effects);
+    if (planning->first != NONE) {
+        effects_run(effects, planning->sequence, planning->first);
+    }
     for (uint32_t place = 0; place < planning->count; place++) {
         if (planning->runs[place]) {
             effects_run(effects, planning->sequence, planning->nodes[place]);
@@ -335,17 +339,48 @@ static bool compensate(struct planning *planning, bool *assumed, uint32_t *stuck
     return solve(planning, assumed, stuck);
 }
 
+/* From an operation that is displaced, but makes the whole state, and is then replaced by what runs
+ * after it: a delete that was followed by a new beginning. */
+static bool clear(struct planning *planning, const bool *may_run, bool *assumed, uint32_t *stuck)
+{
+    const struct chp_sequence *sequence = planning->sequence;
+    uint32_t was_stuck = *stuck;
+    memset(planning->undone, 0, planning->execution_count);
+    for (uint32_t node = sequence->node_count; node > 0; node--) {
+        const struct node *candidate = &sequence->nodes[node - 1];
+        const struct kind *kind = &sequence->kinds[candidate->kind];
+        if (!may_run[node - 1] || candidate->is_void || candidate->past == NONE ||
+            !chp_matrix_establishes(kind->matrix, kind->type)) {
+            continue;
+        }
+        planning->first = node - 1;
+        for (uint32_t place = 0; place < planning->count; place++) {
+            planning->runs[place] = planning->wanted[planning->nodes[place]] != NONE;
+        }
+        if (solve(planning, assumed, stuck)) {
+            return true;
+        }
+    }
+    planning->first = NONE;
+    *stuck = was_stuck;
+    return false;
+}
+
 static void fill(const struct planning *planning, struct chp_arena *arena, struct chp_plan *plan)
 {
     const struct chp_sequence *sequence = planning->sequence;
     bool *ran = chp_alloc(sequence->node_count);
-    struct chp_uuid *run = chp_arena_calloc(arena, planning->count, sizeof *run);
+    struct chp_uuid *run = chp_arena_calloc(arena, planning->count + 1, sizeof *run);
     struct chp_uuid *undo = chp_arena_calloc(arena, planning->execution_count, sizeof *undo);
     for (uint32_t i = planning->execution_count; i > 0; i--) {
         ran[planning->executed[i - 1]] = true;
         if (planning->undone[i - 1]) {
             undo[plan->undo_count++] = planning->executions[i - 1].operation;
         }
+    }
+    if (planning->first != NONE) {
+        run[plan->run_count++] = sequence->nodes[planning->first].id;
+        plan->again += ran[planning->first];
     }
     for (uint32_t place = 0; place < planning->count; place++) {
         if (planning->runs[place]) {
@@ -377,14 +412,15 @@ static void explain(const struct planning *planning, uint32_t stuck, struct chp_
                                         : "before operations that it has to follow");
 }
 
-static void decide(struct planning *planning, struct chp_arena *arena, struct chp_plan *plan)
+static void decide(struct planning *planning, const bool *may_run, struct chp_arena *arena,
+                   struct chp_plan *plan)
 {
     uint32_t stuck = NONE;
     bool assumed = false;
     *plan = (struct chp_plan){.kind = CHP_PLAN_NOTHING};
     begin_with_missing(planning);
     if (!solve(planning, &assumed, &stuck) && !replay(planning, &assumed, &stuck) &&
-        !compensate(planning, &assumed, &stuck)) {
+        !compensate(planning, &assumed, &stuck) && !clear(planning, may_run, &assumed, &stuck)) {
         explain(planning, stuck, arena, plan);
         return;
     }
@@ -402,12 +438,15 @@ static void find_nodes(struct planning *planning)
     }
 }
 
-static void hold_back(struct planning *planning, const struct chp_uuid *ids, size_t count)
+static void hold_back(struct planning *planning, bool *may_run, const struct chp_uuid *ids,
+                      size_t count)
 {
+    memset(may_run, 1, planning->sequence->node_count);
     for (size_t i = 0; i < count; i++) {
         uint32_t node = sequence__find(planning->sequence, &ids[i]);
         CHP_ASSERT(node != NONE);
         uint32_t place = place_of(planning->sequence, node);
+        may_run[node] = false;
         if (place != NONE) {
             planning->held_back[place] = true;
         }
@@ -419,6 +458,7 @@ void chp_plan_make(struct chp_sequence *sequence, const struct chp_ran *ran, siz
                    struct chp_arena *arena, struct chp_plan *plan)
 {
     uint32_t count = (uint32_t)chp_sequence_count(sequence);
+    bool *may_run = chp_alloc(sequence->node_count); /* by node */
     struct planning planning = {
         .sequence = sequence,
         .executions = ran,
@@ -431,15 +471,17 @@ void chp_plan_make(struct chp_sequence *sequence, const struct chp_ran *ran, siz
         .runs = chp_alloc(count),
         .held_back = chp_alloc(count),
         .lowest = chp_calloc(sequence->kind_count, sizeof(uint32_t)),
+        .first = NONE,
     };
     find_nodes(&planning);
-    hold_back(&planning, held_back, held_back_count);
+    hold_back(&planning, may_run, held_back, held_back_count);
     for (size_t i = 0; i < ran_count; i++) {
         planning.executed[i] = sequence__find(sequence, &ran[i].operation);
         CHP_ASSERT(planning.executed[i] != NONE);
     }
     find_wanted(&planning);
-    decide(&planning, arena, plan);
+    decide(&planning, may_run, arena, plan);
+    free(may_run);
     free(planning.executed);
     free(planning.undone);
     free(planning.nodes);

@@ -34,6 +34,7 @@ struct chp_plan {
     size_t again;       /* how many of run have run before */
     bool order_assumed; /* a pair is out of order that is only assumed to commute */
     const char *reason; /* DIVERGED: a sentence */
+    bool lacks;         /* the state is not right until something that is held back has run */
 };
 
 /*

@@ -35,7 +35,9 @@ struct config {
 
 struct chp_replica {
     struct chp_matrices *matrices;
-    struct compiled *base; /* or NULL */
+    struct compiled *base;  /* or NULL */
+    struct compiled **used; /* each once: the sequence goes on pointing to them */
+    size_t used_count;
     struct chp_sequence *sequence;
     struct chp_map *by_id; /* struct held * */
     struct held **held;
@@ -48,11 +50,26 @@ struct chp_replica {
     struct chp_map *interned;
 };
 
+static struct compiled *use(struct chp_replica *replica, const char *text)
+{
+    struct compiled *compiled = matrices__use(replica->matrices, text);
+    for (size_t i = 0; i < replica->used_count; i++) {
+        if (replica->used[i] == compiled) {
+            matrices__leave(replica->matrices, compiled);
+            return compiled;
+        }
+    }
+    replica->used =
+        chp_realloc(replica->used, (replica->used_count + 1) * sizeof(struct compiled *));
+    replica->used[replica->used_count++] = compiled;
+    return compiled;
+}
+
 struct chp_replica *chp_replica_new(struct chp_matrices *matrices, const char *base)
 {
     struct chp_replica *replica = chp_alloc(sizeof *replica);
     replica->matrices = matrices;
-    replica->base = base == NULL ? NULL : matrices__use(matrices, base);
+    replica->base = base == NULL ? NULL : use(replica, base);
     replica->sequence = chp_sequence_new();
     replica->by_id = chp_map_new((uint64_t)(uintptr_t)replica);
     replica->interned = chp_map_new((uint64_t)(uintptr_t)replica);
@@ -69,12 +86,10 @@ void chp_replica_free(struct chp_replica *replica)
         chp_arena_deinit(&replica->held[i]->arena);
         free(replica->held[i]);
     }
-    for (size_t i = 0; i < replica->config_count; i++) {
-        matrices__leave(replica->matrices, replica->configs[i].compiled);
+    for (size_t i = 0; i < replica->used_count; i++) {
+        matrices__leave(replica->matrices, replica->used[i]);
     }
-    if (replica->base != NULL) {
-        matrices__leave(replica->matrices, replica->base);
-    }
+    free(replica->used);
     chp_map_free(replica->by_id);
     chp_map_free(replica->interned);
     chp_arena_deinit(&replica->names);
@@ -149,7 +164,7 @@ static void note_config(struct chp_replica *replica, const struct held *held,
     replica->configs[replica->config_count++] =
         (struct config){.entry = &held->entry,
                         .creates = operation->creates,
-                        .compiled = matrices__use(replica->matrices, operation->config)};
+                        .compiled = use(replica, operation->config)};
 }
 
 /* Into the sequence: its causes are there. */
@@ -246,8 +261,7 @@ int chp_replica_add(struct chp_replica *replica, const struct chp_operation *ope
         int code = join(replica, held, error);
         if (code != 0) {
             if (operation->creates || operation->config != NULL) {
-                matrices__leave(replica->matrices,
-                                replica->configs[--replica->config_count].compiled);
+                replica->config_count--;
             }
             free(held);
             return code;
@@ -374,7 +388,7 @@ int chp_replica_displaces(struct chp_replica *replica, const char *type, const c
                           struct chp_error *error)
 {
     struct compiled *known = in_force(replica, NULL, NULL);
-    struct compiled *given = config == NULL ? NULL : matrices__use(replica->matrices, config);
+    struct compiled *given = config == NULL ? NULL : use(replica, config);
     bool higher = given != NULL && chp_matrix_compare(given->matrix, known->matrix) > 0;
     int code = 0;
     if (chp_sequence_kinds(replica->sequence) >= CHP_KINDS_MAX) {
@@ -391,9 +405,6 @@ int chp_replica_displaces(struct chp_replica *replica, const char *type, const c
                              "the operation would displace others in %zu ranges, at most %d are "
                              "allowed",
                              *count, CHP_DISPLACES_MAX);
-    }
-    if (given != NULL) {
-        matrices__leave(replica->matrices, given);
     }
     return code;
 }
@@ -414,7 +425,8 @@ static const struct chp_ran *find_ran(const struct chp_replica *replica, struct 
     *count = 0;
     for (size_t i = 0; i < replica->count; i++) {
         struct chp_entry *entry = &replica->held[i]->entry;
-        if (entry->effect > 0 && !entry->is_void && !entry->waits && !entry->refused) {
+        if (entry->effect > 0 && entry->state != CHP_STATE_IN_DOUBT && !entry->is_void &&
+            !entry->waits && !entry->refused) {
             entries[(*count)++] = entry;
         }
     }
@@ -427,18 +439,52 @@ static const struct chp_ran *find_ran(const struct chp_replica *replica, struct 
     return ran;
 }
 
+/* What of the sequence has had no effect and may run. */
+static void run_missing(struct chp_replica *replica, struct chp_arena *arena, struct chp_plan *plan)
+{
+    size_t count = chp_sequence_count(replica->sequence);
+    struct chp_uuid *run = chp_arena_calloc(arena, count, sizeof *run);
+    plan->run = run;
+    plan->run_count = 0;
+    plan->undo_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct chp_uuid *id = chp_sequence_at(replica->sequence, i);
+        const struct chp_entry *entry = chp_replica_find(replica, id);
+        if (entry->effect == 0 && entry->executes && !entry->held_back) {
+            run[plan->run_count++] = *id;
+        }
+    }
+}
+
 void chp_replica_plan(struct chp_replica *replica, struct chp_arena *arena, struct chp_plan *plan)
 {
     size_t ran_count;
     size_t held_back_count = 0;
+    size_t elsewhere = 0; /* operations that are not this site's to execute */
     const struct chp_ran *ran = find_ran(replica, arena, &ran_count);
     struct chp_uuid *held_back = chp_arena_calloc(arena, replica->count, sizeof *held_back);
-    for (size_t i = 0; i < replica->count; i++) {
-        const struct chp_entry *entry = &replica->held[i]->entry;
-        if (!entry->is_void && !entry->waits && !entry->refused &&
-            (entry->held_back || !entry->executes)) {
-            held_back[held_back_count++] = entry->id;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < replica->count; i++) {
+            const struct chp_entry *entry = &replica->held[i]->entry;
+            if (!entry->is_void && !entry->waits && !entry->refused &&
+                (pass == 0 ? !entry->executes : entry->executes && entry->held_back)) {
+                held_back[held_back_count++] = entry->id;
+            }
         }
+        elsewhere = pass == 0 ? held_back_count : elsewhere;
     }
     chp_plan_make(replica->sequence, ran, ran_count, held_back, held_back_count, arena, plan);
+    if (plan->kind != CHP_PLAN_DIVERGED) {
+        return;
+    }
+    if (held_back_count > elsewhere) {
+        struct chp_plan later;
+        chp_plan_make(replica->sequence, ran, ran_count, held_back, elsewhere, arena, &later);
+        if (later.kind != CHP_PLAN_DIVERGED) {
+            plan->kind = CHP_PLAN_APPEND;
+            plan->reason = NULL;
+            plan->lacks = true;
+        }
+    }
+    run_missing(replica, arena, plan);
 }

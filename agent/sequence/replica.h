@@ -94,7 +94,11 @@ int chp_replica_displaces(struct chp_replica *replica, const char *type, const c
                           struct chp_arena *arena, const struct chp_range **ranges, size_t *count,
                           struct chp_error *error) CHP_MUST_CHECK;
 
-/* What has to run here. Entries that are held back do not run and are not waited for. */
+/*
+ * What has to run here. Entries that are held back do not run and are not waited for: when only
+ * with them a way is known, what else is missing runs, and the state is not right yet, nor is it
+ * diverged. When it is diverged, what is missing is in run as well.
+ */
 void chp_replica_plan(struct chp_replica *replica, struct chp_arena *arena, struct chp_plan *plan);
 
 /* Why the operation is not in the sequence, or not where arbitration order would have it: the same

@@ -334,6 +334,9 @@ static bool check_app(struct inspection *inspection, int r, int site)
     if (row->diverged != NULL) {
         return check_diverged(inspection, r, site, row->diverged);
     }
+    if (row->degraded && failed_at(inspection, r, site)) {
+        return true; /* it says so: what failed there is missing, and what it replaces may be there */
+    }
     if (row->unsettled || (row->order_assumed && !inspection->sim->schedule->commuting)) {
         return wrong(inspection, "r%d is %s at %s", r,
                      row->unsettled ? "unsettled" : "in an assumed order", sim_site_name(site));

@@ -167,8 +167,8 @@ def test_without_a_way_back_a_site_says_that_it_is_diverged(broken, rid, shared)
     broken.demo("heal")
     wait_until(lambda: document.state("Rennes") == "diverged", what="Rennes is diverged")
     assert "can't be undone" in broken.get("Rennes", f"/v1/resources/{rid}")["diverged"]
+    wait_until(lambda: document.state("Nantes") == document.state("Paris") == "ready", what="the others are right")
     assert document.read("Nantes") == document.read("Paris") == ["one", "left", "right"]
-    assert document.state("Nantes") == "ready"
     events = broken.get("Rennes", f"/v1/events?after={last}&limit=1000")["events"]
     assert [event["resource"] for event in events if event["kind"] == "resource.diverged"] == [rid]
     # A person puts it right.

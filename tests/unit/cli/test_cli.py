@@ -722,18 +722,20 @@ def test_history(api, env):
                   entry(6, place=None, state="superseded", reason=why),
                   entry(7, place=None, state="superseded", applied=False, reason=why),
                   entry(8, place=None, state="superseded", run=0, applied=False, reason="x\x1b[2J")]
-    history = {"resource": "greeting", "site": "Nantes", "total": 12, "left_out": 4, "operations": operations}
+    history = {"resource": "greeting", "site": "Nantes", "total": 12, "left_out": 4, "forgotten": 3,
+               "operations": operations}
     conforms(history, "History")
     api.answers["/v1/resources/greeting/history"] = (200, history)
     done = run(env, "resource", "history", "greeting")
     lines = done.stdout.decode().splitlines()
     assert (done.returncode, api.requests[-1].query) == (0, {"limit": "200"})
     assert b"the oldest operations are left out, 4 of them" in done.stderr
+    assert b"3 operations before these are forgotten" in done.stderr
     here = [re.split("  +", line.strip())[4] for line in lines if "anna" in line]
     assert here == ["done", "done, run 3", "-", "undoing", "runs again", "superseded, in effect", "undone", "superseded"]
     assert lines[lines.index(next(line for line in lines if "000000000006" in line)) + 1] == "    " + why
     assert lines[-1] == r"    x\x1b[2J"
-    history["left_out"] = 0
+    history.update(left_out=0, forgotten=0)
     assert [json.loads(line) for line in ok(env, "-o", "json", "resource", "history", "greeting").splitlines()] == operations
     ok(env, "resource", "history", "greeting", "--limit", "9")
     assert api.requests[-1].query == {"limit": "9"}
@@ -772,20 +774,21 @@ def test_plan(api, env):
 
 def knows(**more):
     return {"state": "done", "reason": None, "knows": dict(
-        {"level": "eventual", "vector": [{"origin": "Nantes", "incarnation": 1, "n": 4}], "vector_entries": 1, "operations": 4,
+        {"level": "eventual", "vector": [{"origin": "Nantes", "incarnation": 1, "n": 4}], "vector_entries": 1,
+         "vector_digest": "cd" * 32, "forgotten": 0, "forgotten_digest": "ef" * 32, "operations": 4,
          "sequence": 3, "digest": "ab" * 32, "waiting": 0, "plan": "nothing", "to_undo": 0, "to_run": 0, "diverged": None,
          "degraded": False, "order_assumed": False, "deleted": False}, **more)}
 
 
 def test_diff(api, env):
-    answer = {"resource": "greeting", "same": True, "sites": {"Nantes": knows(), "Rennes": knows(order_assumed=True)},
+    answer = {"resource": "greeting", "same": True, "sites": {"Nantes": knows(), "Rennes": knows(order_assumed=True, forgotten=7)},
               "answers": None, "groups": None}
     conforms(answer, "DiffAnswer")
     api.answers["/v1/resources/greeting/diff"] = (200, answer)
     text = ok(env, "resource", "diff", "greeting")
     assert api.requests[-1].json == {"timeout_ms": 20000}
     assert re.search(r"^Nantes +4 +3 +abababababab +nothing +Nantes:4$", text, re.M)
-    assert "    order assumed: some ran" in text and text.endswith("\nAll members know the same.\n")
+    assert "    7 before these are forgotten" in text and "    order assumed: some ran" in text and text.endswith("\nAll members know the same.\n")
     done = {"state": "done", "exit_code": 0, "output": "1\n", "output_cut": False, "reason": None, "duration_ms": 3}
     other = dict(done, state="failed", exit_code=1, output="", reason="exit code 1")
     answer.update(answers={"Nantes": done, "Rennes": done, "Paris": other}, groups=[["Nantes", "Rennes"], ["Paris"]])

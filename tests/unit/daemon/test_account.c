@@ -154,6 +154,28 @@ static void a_history_has_places_and_reasons(void **state)
     json_decref(history);
 }
 
+static void what_is_forgotten_is_counted(void **state)
+{
+    struct site *site = *state;
+    struct chp_resource_row *row = &site->load.resource_result.row;
+    chp_vector_set(&row->forgotten, &site->arena, "Nantes", 1, 7);
+    chp_vector_set(&row->forgotten, &site->arena, "Rennes", 1, 5);
+    row->base_config = matrix;
+    add(site, "Nantes", "set", 8, 100, 7, 5, 1);
+    chp_vector_set(&row->vector, &site->arena, "Rennes", 1, 5);
+    site->operations[0].creates = false;
+    json_t *history = account__history(account(site), 10);
+    json_t *knows = account__knowledge(site->account);
+    assert_int_equal(number_of(history, "total"), 1);
+    assert_int_equal(number_of(history, "forgotten"), 12);
+    assert_int_equal(number_of(json_array_get(json_object_get(history, "operations"), 0), "place"),
+                     1);
+    assert_int_equal(number_of(knows, "forgotten"), 12);
+    assert_string_not_equal(text_of(knows, "forgotten_digest"), text_of(knows, "vector_digest"));
+    json_decref(history);
+    json_decref(knows);
+}
+
 static void a_history_is_of_the_newest(void **state)
 {
     struct site *site = *state;
@@ -215,6 +237,7 @@ static void knowledge_tells_what_is_to_be_done(void **state)
     chp_sha256_format(&sha256, digest);
     assert_string_equal(text_of(knows, "digest"), digest);
     assert_int_equal(number_of(knows, "vector_entries"), 2);
+    assert_int_equal(number_of(knows, "forgotten"), 0);
     assert_int_equal(number_of(json_array_get(json_object_get(knows, "vector"), 0), "n"), 2);
     assert_string_equal(text_of(knows, "plan"), "append");
     assert_int_equal(number_of(knows, "to_run"), 1);
@@ -357,6 +380,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_history_has_places_and_reasons),
+        TEST(what_is_forgotten_is_counted),
         TEST(a_history_is_of_the_newest),
         TEST(what_arrived_before_its_cause_counts_the_same),
         TEST(reordered_ones_are_explained),

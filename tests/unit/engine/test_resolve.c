@@ -42,7 +42,7 @@ static void resolve(int site, const struct chp_uuid *operation, enum chp_resolut
 
 static void expect_refused(int site, const struct chp_uuid *operation, int code, const char *part)
 {
-    for (int i = 0; i < CHP_RESOLUTION_COUNT; i++) {
+    for (int i = 0; i < CHP_RESOLVE_RERUN + 1; i++) {
         resolve(site, operation, (enum chp_resolution)i);
         assert_int_equal(node(site)->resolved_code, code);
         assert_non_null(strstr(node(site)->error, part));

@@ -403,21 +403,38 @@ static void a_plan_is_each_members_own(void **state)
     assert_true(client_sees(f->client, "422 ", 1000));
 }
 
-#define KNOWS(digest) "{\"operations\":2,\"digest\":\"" digest "\"}"
+#define KNOWS(digest, vector, forgotten)                                                           \
+    "{\"digest\":\"" digest "\",\"vector_digest\":\"" vector                                       \
+    "\",\"forgotten_digest\":\"" forgotten "\"}"
 
 static void a_diff_compares_knowledge_and_answers(void **state)
 {
     struct fixture *f = *state;
     ask(f, "diff", "{}");
-    answer(f, "Paris", CHP_STATE_DONE, KNOWS("a"));
-    answer(f, "Rennes", CHP_STATE_DONE, KNOWS("a"));
+    answer(f, "Paris", CHP_STATE_DONE, KNOWS("a", "v", "f"));
+    answer(f, "Rennes", CHP_STATE_DONE, KNOWS("a", "v", "f"));
     answer(f, NULL, CHP_STATE_DONE, "");
     assert_true(client_sees(f->client, "\"answers\":null,\"groups\":null}", 1000));
     assert_non_null(strstr(client_text(f->client), "\"same\":null")); /* Nantes is silent */
+    static const struct {
+        const char *knows;
+        const char *same;
+    } others[] = {{KNOWS("a", "v", "f"), "\"same\":true"},
+                  {KNOWS("b", "v", "f"), "\"same\":false"},
+                  {KNOWS("b", "v", "g"), "\"same\":true"},
+                  {KNOWS("a", "w", "f"), "\"same\":false"}};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        ask(f, "diff", "{}");
+        answer(f, "Nantes", CHP_STATE_DONE, KNOWS("a", "v", "f"));
+        answer(f, "Paris", CHP_STATE_DONE, others[i].knows);
+        answer(f, "Rennes", CHP_STATE_DONE, KNOWS("a", "v", "f"));
+        answer(f, NULL, CHP_STATE_DONE, "");
+        assert_true(client_sees(f->client, others[i].same, 1000));
+    }
     ask(f, "diff", "{\"command\":[\"cat\",\"x\"],\"timeout_ms\":5000}");
-    answer(f, "Nantes", CHP_STATE_DONE, KNOWS("a"));
-    answer(f, "Paris", CHP_STATE_DONE, KNOWS("b"));
-    answer(f, "Rennes", CHP_STATE_DONE, KNOWS("a"));
+    answer(f, "Nantes", CHP_STATE_DONE, KNOWS("a", "v", "f"));
+    answer(f, "Paris", CHP_STATE_DONE, KNOWS("b", "v", "f"));
+    answer(f, "Rennes", CHP_STATE_DONE, KNOWS("a", "v", "f"));
     struct double_user reading = f->agent.users[0];
     f->agent.user_count = 0; /* the next show is asked for from inside this answer */
     static const char *const sites[] = {"Nantes", "Paris", "Rennes"};
