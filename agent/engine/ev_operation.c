@@ -79,6 +79,40 @@ static void join_in(struct chp_engine *engine, struct resource *resource, const 
     }
 }
 
+static void take_creation(struct chp_engine *engine, struct resource *resource,
+                          const struct chp_operation *operation)
+{
+    struct chp_resource_row *row = &resource->row;
+    row->created = operation->stamp;
+    row->created_origin = engine__intern(engine, operation->dot.origin);
+    row->created_id = operation->id;
+    row->created_ms = operation->entered_ms;
+    row->level = operation->level;
+    row->scope = chp_arena_strdup(&resource->arena, operation->scope);
+    if (resource->replica == NULL) { /* else the replica knows which matrix is in force */
+        row->config = chp_arena_strdup(&resource->arena, operation->config);
+    }
+}
+
+static void tell_merged(struct chp_engine *engine, const struct resource *resource,
+                        const struct chp_event *event, const struct chp_operation *operation,
+                        struct chp_effects *effects)
+{
+    const struct chp_resource_row *row = &resource->row;
+    struct chp_buf data = {0};
+    chp_buf_add_text(&data, "{\"members\":");
+    journal__add_strings(&data, row->members, row->member_count);
+    chp_buf_add_text(&data, ",\"with\":");
+    journal__add_string(&data, operation->dot.origin);
+    chp_buf_add_byte(&data, '}');
+    journal__add(engine,
+                 &(struct journal_entry){.kind = "resource.merged",
+                                         .resource = row->id,
+                                         .operation = &operation->id,
+                                         .data = journal__take(&data, effects)},
+                 &event->now, effects);
+}
+
 /* Concurrent creations of one id are one resource (design section 6): union of the sites; level,
  * scope and matrix of the arbitration-first. */
 static void merge(struct chp_engine *engine, struct resource *resource,
@@ -92,37 +126,17 @@ static void merge(struct chp_engine *engine, struct resource *resource,
     }
     const char **before = row->members;
     size_t before_count = row->member_count;
+    bool concurrent = row->created_origin != NULL; /* else later operations made it known */
     set_members(resource, operation);
-    if (row->created_origin == NULL ||
+    if (!concurrent ||
         chp_arbitration_compare(operation->stamp, operation->dot.origin, &operation->id,
                                 row->created, row->created_origin, &row->created_id) < 0) {
-        bool concurrent = row->created_origin != NULL;
-        row->created = operation->stamp;
-        row->created_origin = engine__intern(engine, operation->dot.origin);
-        row->created_id = operation->id;
-        row->created_ms = operation->entered_ms;
-        row->level = operation->level;
-        row->scope = chp_arena_strdup(&resource->arena, operation->scope);
-        if (resource->replica == NULL) { /* else the replica knows which is in force */
-            row->config = chp_arena_strdup(&resource->arena, operation->config);
-        }
-        if (!concurrent) {
-            return; /* the creation of what later operations have made known already */
-        }
+        take_creation(engine, resource, operation);
     }
-    row->merged = true;
-    struct chp_buf data = {0};
-    chp_buf_add_text(&data, "{\"members\":");
-    journal__add_strings(&data, row->members, row->member_count);
-    chp_buf_add_text(&data, ",\"with\":");
-    journal__add_string(&data, operation->dot.origin);
-    chp_buf_add_byte(&data, '}');
-    journal__add(engine,
-                 &(struct journal_entry){.kind = "resource.merged",
-                                         .resource = row->id,
-                                         .operation = &operation->id,
-                                         .data = journal__take(&data, effects)},
-                 &event->now, effects);
+    if (concurrent) {
+        row->merged = true;
+        tell_merged(engine, resource, event, operation, effects);
+    }
     give_to_new(engine, resource, before, before_count, effects);
     if (!engine__contains(before, before_count, engine->config.site)) {
         join_in(engine, resource, &event->now, effects);

@@ -397,8 +397,9 @@ int chp_replica_displaces(struct chp_replica *replica, const char *type, const c
                              "resolution matrix that it had): at most %d are allowed",
                              CHP_KINDS_MAX, CHP_KINDS_MAX);
     } else {
-        chp_sequence_displaces(replica->sequence, type, (higher ? given : known)->matrix, arena,
-                               ranges, count);
+        const struct chp_matrix *matrix = (higher ? given : known)->matrix;
+        chp_sequence_displaces(replica->sequence, type, matrix, arena, ranges, count);
+        replica__displace_unsure(replica, type, matrix, arena, ranges, count);
     }
     if (code == 0 && *count > CHP_DISPLACES_MAX) {
         code = chp_error_set(error, CHP_ETOOBIG,
