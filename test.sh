@@ -11,9 +11,10 @@ Installs what is missing, builds, runs the tests, ends with "N passed, N failed"
 Parts (default: all):
   lint     formatting, clang-tidy, headers that compile alone, scripts, sizes
   unit     unit tests, contract suites and link probes with gcc; unit tests and contract suites under ASan and UBSan (clang)
+  sim      simulated sites under faults of 2,000 seeds; tests/sim/README.md says what must hold
   fuzz     every fuzz target for a few seconds, from its corpus
   system   three sites with real brokers and databases (its own, beside those of demo.sh)
---quick leaves out clang-tidy, the sanitizers, fuzzing and the system tests.
+--quick leaves out clang-tidy, the sanitizers, the simulator, fuzzing and the system tests.
 Further arguments after -- go to pytest, e.g. ./test.sh system -- -k poison
 TEXT
 }
@@ -124,6 +125,19 @@ test_unit() {
     fi
 }
 
+test_sim() {
+    local seeds=2000 played failed_seeds
+    build_dev || return 0
+    step "Simulate $seeds seeds" "$out/sim.log" build/dev/tests/sim/sim --seeds 1 "$seeds" --no-loss || true
+    played=$(sed -n 's/^sim: \([0-9]*\) seeds, .*/\1/p' "$out/sim.log")
+    failed_seeds=$(sed -n 's/^sim: [0-9]* seeds, \([0-9]*\) failed.*/\1/p' "$out/sim.log")
+    if [[ -z $played ]]; then
+        count "sim (did not run)" 0 1
+        return
+    fi
+    count "$played simulated seeds" "$((failed_seeds == 0))" "$failed_seeds"
+}
+
 # The seeds stay as they are: what a run finds goes into the build directory.
 fuzz_one() { # TARGET SECONDS
     local name=${1#fuzz_} found
@@ -183,7 +197,7 @@ main() {
     while [[ $# -gt 0 ]]; do
         case $1 in
         --quick) quick=--quick ;;
-        lint | unit | fuzz | system) parts+=("$1") ;;
+        lint | unit | sim | fuzz | system) parts+=("$1") ;;
         -h | --help)
             usage
             return
@@ -200,7 +214,7 @@ main() {
         shift
     done
     if [[ ${#parts[@]} -eq 0 ]]; then
-        parts=(lint unit fuzz system)
+        parts=(lint unit sim fuzz system)
         [[ -z $quick ]] || parts=(lint unit)
     fi
     mkdir -p "$out"

@@ -388,8 +388,24 @@ static void undone(struct resource *resource, struct chp_entry *entry, struct ch
     converge__changed(resource);
 }
 
-void converge__ended(struct resource *resource, const struct chp_operation *operation,
-                     const struct chp_now *now, struct chp_ack *ack)
+/* The places of effects that one life of the database gives are above those of the lives before:
+ * incarnations grow by more than one life can give. */
+static uint64_t life_base(const struct chp_engine *engine)
+{
+    const uint64_t max = UINT64_C(1) << 41;
+    return (engine->incarnation < max ? engine->incarnation : max) << 21;
+}
+
+static uint64_t next_effect(const struct chp_engine *engine, struct resource *resource)
+{
+    uint64_t base = life_base(engine);
+    resource->effect_last = resource->effect_last < base ? base + 1 : resource->effect_last + 1;
+    return resource->effect_last;
+}
+
+void converge__ended(const struct chp_engine *engine, struct resource *resource,
+                     const struct chp_operation *operation, const struct chp_now *now,
+                     struct chp_ack *ack)
 {
     if (resource->replica == NULL) {
         return;
@@ -398,7 +414,7 @@ void converge__ended(struct resource *resource, const struct chp_operation *oper
     bool undo = entry->undoing;
     ack->unverified = false;
     if (ack->state == CHP_STATE_IN_DOUBT) {
-        converge__begin(resource, operation, ack);
+        converge__begin(engine, resource, operation, ack);
         return;
     }
     entry->undoing = false;
@@ -408,7 +424,7 @@ void converge__ended(struct resource *resource, const struct chp_operation *oper
         ack->unverified = ran_early(resource, entry);
         entry->planned = false;
         if (entry->state != CHP_STATE_IN_DOUBT || entry->effect == 0) {
-            entry->effect = ++resource->effect_last;
+            entry->effect = next_effect(engine, resource);
         }
         converge__stepped(resource);
     } else if (ack->state == CHP_STATE_FAILED || ack->state == CHP_STATE_REFUSED) {
@@ -418,13 +434,15 @@ void converge__ended(struct resource *resource, const struct chp_operation *oper
         resource->has_failed = true;
         outcome__retry_later(entry, now);
         converge__changed(resource);
+    } else {
+        entry->effect = 0; /* as its origin knows it */
     }
     entry->state = ack->state;
     entry->run = ack->run;
 }
 
-void converge__begin(struct resource *resource, const struct chp_operation *operation,
-                     const struct chp_ack *ack)
+void converge__begin(const struct chp_engine *engine, struct resource *resource,
+                     const struct chp_operation *operation, const struct chp_ack *ack)
 {
     if (resource->replica == NULL) {
         return;
@@ -432,8 +450,32 @@ void converge__begin(struct resource *resource, const struct chp_operation *oper
     struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
     if (!entry->undoing) {
         /* In doubt: if it ran, it had its effect before whatever runs from now on. */
-        entry->effect = ack->state == CHP_STATE_IN_DOUBT ? ++resource->effect_last : 0;
+        entry->effect = ack->state == CHP_STATE_IN_DOUBT ? next_effect(engine, resource) : 0;
     }
     entry->state = ack->state;
     entry->run = ack->run;
+}
+
+void converge__recalled(const struct chp_engine *engine, struct resource *resource,
+                        const struct chp_operation *operation, const struct chp_now *now,
+                        struct chp_ack *ack)
+{
+    if (resource->replica == NULL) {
+        return;
+    }
+    struct chp_entry *entry = chp_replica_find(resource->replica, &operation->id);
+    /* In which order they ran is not known: most likely in that of the sequence, before all that
+     * runs in this life. */
+    entry->state = CHP_STATE_IN_DOUBT;
+    if (!entry->undoing) {
+        entry->effect = ack->state == CHP_STATE_IN_DOUBT || ack->state == CHP_STATE_DONE
+                            ? life_base(engine)
+                            : 0;
+    }
+    if (ack->state == CHP_STATE_IN_DOUBT) {
+        entry->run = ack->run;
+    } else {
+        converge__ended(engine, resource, operation, now, ack);
+    }
+    converge__changed(resource);
 }

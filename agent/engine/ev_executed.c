@@ -142,7 +142,7 @@ static void finish(struct chp_engine *engine, struct resource *resource, struct 
         ack->state = CHP_STATE_DELIVERED;
         ack->reason = "whether it ran is not known: it runs again, since its type is idempotent";
     } else {
-        converge__ended(resource, operation, now, ack);
+        converge__ended(engine, resource, operation, now, ack);
     }
     bool ended = chp_state_final(ack->state);
     if (ack->state == CHP_STATE_DELIVERED) { /* it is to run again */

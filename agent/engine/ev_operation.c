@@ -79,6 +79,40 @@ static void join_in(struct chp_engine *engine, struct resource *resource, const 
     }
 }
 
+static void take_creation(struct chp_engine *engine, struct resource *resource,
+                          const struct chp_operation *operation)
+{
+    struct chp_resource_row *row = &resource->row;
+    row->created = operation->stamp;
+    row->created_origin = engine__intern(engine, operation->dot.origin);
+    row->created_id = operation->id;
+    row->created_ms = operation->entered_ms;
+    row->level = operation->level;
+    row->scope = chp_arena_strdup(&resource->arena, operation->scope);
+    if (resource->replica == NULL) { /* else the replica knows which matrix is in force */
+        row->config = chp_arena_strdup(&resource->arena, operation->config);
+    }
+}
+
+static void tell_merged(struct chp_engine *engine, const struct resource *resource,
+                        const struct chp_event *event, const struct chp_operation *operation,
+                        struct chp_effects *effects)
+{
+    const struct chp_resource_row *row = &resource->row;
+    struct chp_buf data = {0};
+    chp_buf_add_text(&data, "{\"members\":");
+    journal__add_strings(&data, row->members, row->member_count);
+    chp_buf_add_text(&data, ",\"with\":");
+    journal__add_string(&data, operation->dot.origin);
+    chp_buf_add_byte(&data, '}');
+    journal__add(engine,
+                 &(struct journal_entry){.kind = "resource.merged",
+                                         .resource = row->id,
+                                         .operation = &operation->id,
+                                         .data = journal__take(&data, effects)},
+                 &event->now, effects);
+}
+
 /* Concurrent creations of one id are one resource (design section 6): union of the sites; level,
  * scope and matrix of the arbitration-first. */
 static void merge(struct chp_engine *engine, struct resource *resource,
@@ -92,37 +126,17 @@ static void merge(struct chp_engine *engine, struct resource *resource,
     }
     const char **before = row->members;
     size_t before_count = row->member_count;
+    bool concurrent = row->created_origin != NULL; /* else later operations made it known */
     set_members(resource, operation);
-    if (row->created_origin == NULL ||
+    if (!concurrent ||
         chp_arbitration_compare(operation->stamp, operation->dot.origin, &operation->id,
                                 row->created, row->created_origin, &row->created_id) < 0) {
-        bool concurrent = row->created_origin != NULL;
-        row->created = operation->stamp;
-        row->created_origin = engine__intern(engine, operation->dot.origin);
-        row->created_id = operation->id;
-        row->created_ms = operation->entered_ms;
-        row->level = operation->level;
-        row->scope = chp_arena_strdup(&resource->arena, operation->scope);
-        if (resource->replica == NULL) { /* else the replica knows which is in force */
-            row->config = chp_arena_strdup(&resource->arena, operation->config);
-        }
-        if (!concurrent) {
-            return; /* the creation of what later operations have made known already */
-        }
+        take_creation(engine, resource, operation);
     }
-    row->merged = true;
-    struct chp_buf data = {0};
-    chp_buf_add_text(&data, "{\"members\":");
-    journal__add_strings(&data, row->members, row->member_count);
-    chp_buf_add_text(&data, ",\"with\":");
-    journal__add_string(&data, operation->dot.origin);
-    chp_buf_add_byte(&data, '}');
-    journal__add(engine,
-                 &(struct journal_entry){.kind = "resource.merged",
-                                         .resource = row->id,
-                                         .operation = &operation->id,
-                                         .data = journal__take(&data, effects)},
-                 &event->now, effects);
+    if (concurrent) {
+        row->merged = true;
+        tell_merged(engine, resource, event, operation, effects);
+    }
     give_to_new(engine, resource, before, before_count, effects);
     if (!engine__contains(before, before_count, engine->config.site)) {
         join_in(engine, resource, &event->now, effects);
@@ -176,11 +190,11 @@ static void begin(struct chp_engine *engine, struct resource *resource,
     if (ended) {
         ack = told; /* its origin knows how it ended in an earlier life of this database */
         ack.incarnation = engine->incarnation;
-        converge__ended(resource, operation, now, &ack);
-        converge__changed(resource);
-    } else if (life__doubtful(engine, arrival->event, operation, arrival->past)) {
+        converge__recalled(engine, resource, operation, now, &ack);
+    } else if (strcmp(operation->driver, CHP_DRIVER_INTERNAL) != 0 &&
+               life__doubtful(engine, arrival->event, operation, arrival->past)) {
         ack = life__doubt(engine, operation, 0, now);
-        converge__begin(resource, operation, &ack);
+        converge__recalled(engine, resource, operation, now, &ack);
         engine__conclude(engine, operation, &ack, now, effects);
     }
     if (ack.state != CHP_STATE_IN_DOUBT) { /* that one is written by its answer */
@@ -190,7 +204,9 @@ static void begin(struct chp_engine *engine, struct resource *resource,
         converge__fill(engine, &write->execution);
     }
     if (!ended) {
-        converge__begin(resource, operation, &ack);
+        if (ack.state != CHP_STATE_IN_DOUBT) {
+            converge__begin(engine, resource, operation, &ack);
+        }
         resource__add_pending(engine, resource, arrival->bytes, ack.state, ack.run);
     }
 }
@@ -210,10 +226,14 @@ static void restore_key(struct chp_engine *engine, const struct chp_operation *o
     }
 }
 
-static bool executes(const struct chp_engine *engine, const struct chp_operation *operation)
+/* Operations of others are here to run; one's own were perhaps only for others. */
+static bool executes(const struct chp_engine *engine, const struct resource *resource,
+                     const struct chp_operation *operation)
 {
-    return strcmp(operation->dot.origin, engine->config.site) != 0 ||
-           engine__contains(operation->members, operation->member_count, engine->config.site);
+    const char *site = engine->config.site;
+    return strcmp(operation->dot.origin, site) != 0 ||
+           engine__contains(operation->members, operation->member_count, site) ||
+           engine__contains(resource->row.members, resource->row.member_count, site);
 }
 
 /* An operation of this site that its database had lost: its members are given it again, and answer
@@ -231,7 +251,7 @@ static void begin_own(struct chp_engine *engine, struct resource *resource,
         strcmp(told.site, arrival->event->item.from) == 0) {
         tracked__answer(engine, tracked, &told, now, effects);
     }
-    if (executes(engine, operation)) {
+    if (executes(engine, resource, operation)) {
         begin(engine, resource, arrival, effects);
     }
 }
@@ -307,15 +327,19 @@ static void end_doubt(struct chp_engine *engine, const struct arrival *arrival,
         pending->state != CHP_STATE_IN_DOUBT) {
         return;
     }
+    bool older = told.run < pending->run; /* than the doubt, of which its origin was told */
     told.incarnation = engine->incarnation;
-    told.run = told.run < pending->run ? pending->run : told.run;
+    told.run = older ? pending->run : told.run;
     engine->resolved++;
-    converge__ended(resource, operation, &arrival->event->now, &told);
+    converge__ended(engine, resource, operation, &arrival->event->now, &told);
     converge__changed(resource);
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
     write->execution.ack = told;
     write->execution.updated_ms = arrival->event->now.wall_ms;
     converge__fill(engine, &write->execution);
+    if (older && engine__peer(engine, operation->dot.origin) != NULL) {
+        engine__send_ack(engine, operation->dot.origin, &told, effects);
+    }
     resource__remove_pending(resource, pending);
     run__next(engine, resource, &arrival->event->now, effects);
 }
@@ -353,7 +377,8 @@ static void hold(struct chp_engine *engine, struct resource *resource,
     struct chp_error error = {0};
     bool replicated = resource->replica != NULL;
     bool sequential = chp_vector_includes(&operation->context, &resource->row.vector);
-    if (resource__take(engine, resource, operation, executes(engine, operation), &error) != 0) {
+    if (resource__take(engine, resource, operation, executes(engine, resource, operation),
+                       &error) != 0) {
         refuse(engine, arrival, chp_arena_strdup(&effects->batch.arena, error.text), effects);
         return;
     }

@@ -93,12 +93,12 @@ static void apply(struct chp_engine *engine, const struct chp_event *event,
     engine->resolved++;
     journal(engine, event, &ack, effects);
     if (event->resolve.resolution == CHP_RESOLVE_RERUN) {
-        converge__begin(resource, operation, &ack);
+        converge__begin(engine, resource, operation, &ack);
         engine__answer(engine, operation, &ack, &event->now, effects);
     } else {
         /* If it ran, then before what waited for it. */
         struct chp_ack in_place = ack;
-        converge__ended(resource, operation, &event->now, &in_place);
+        converge__ended(engine, resource, operation, &event->now, &in_place);
         converge__changed(resource);
         engine__conclude(engine, operation, &ack, &event->now, effects);
     }

@@ -437,11 +437,16 @@ void converge__show(struct chp_engine *engine, struct resource *resource, const 
                     struct chp_effects *effects);
 void converge__free(struct resource *resource);
 /* Notes with what state an operation begins here. */
-void converge__begin(struct resource *resource, const struct chp_operation *operation,
-                     const struct chp_ack *ack);
+void converge__begin(const struct chp_engine *engine, struct resource *resource,
+                     const struct chp_operation *operation, const struct chp_ack *ack);
+/* Notes what is known, or in doubt, of an execution in an earlier life of the database. */
+void converge__recalled(const struct chp_engine *engine, struct resource *resource,
+                        const struct chp_operation *operation, const struct chp_now *now,
+                        struct chp_ack *ack);
 /* Notes how a run has ended: effect, held back, whether it ran out of order. */
-void converge__ended(struct resource *resource, const struct chp_operation *operation,
-                     const struct chp_now *now, struct chp_ack *ack);
+void converge__ended(const struct chp_engine *engine, struct resource *resource,
+                     const struct chp_operation *operation, const struct chp_now *now,
+                     struct chp_ack *ack);
 /* The entry of an operation here, or NULL. */
 struct chp_entry *converge__entry(const struct chp_engine *engine, const char *resource,
                                   const struct chp_uuid *operation);

@@ -65,6 +65,7 @@ static void send_page(struct peer *peer, const struct chp_load *load, const stru
                                        .end = load->vectors.end,
                                        .operation_mark = peer->out[CHP_KEY_OPERATION].mark,
                                        .ack_mark = peer->out[CHP_KEY_ACK].mark,
+                                       .to = peer->incarnation,
                                        .entries = entries,
                                        .entry_count = load->vectors.count}};
     if (!stream__control(peer, &item, effects)) {
@@ -215,6 +216,11 @@ void engine__on_report(struct chp_engine *engine, const struct chp_event *event,
     const struct chp_report *report = &event->item.item->report;
     struct peer *peer = engine__peer(engine, event->item.from);
     if (peer == NULL || !marks_fit(engine, peer, event, effects)) {
+        return;
+    }
+    if (report->to != 0 && report->to != engine->incarnation) {
+        /* Made for an earlier life: what that had confirmed is not in it. Another one comes. */
+        stream__settle(engine, event, effects);
         return;
     }
     stream__settle(engine, event, effects);

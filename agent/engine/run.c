@@ -87,17 +87,21 @@ static void go(struct chp_engine *engine, struct resource *resource, struct pend
     }
 }
 
-/* What runs already, or may have, when it was loaded. */
+/* What runs already, or else may have, when it was loaded. */
 static struct pending *find_held(struct resource *resource)
 {
+    struct pending *doubtful = NULL;
     CHP_LIST_FOREACH_SAFE(&resource->pending, link, following)
     {
         struct pending *pending = CHP_CONTAINER(link, struct pending, link);
-        if (pending->state == CHP_STATE_RUNNING || pending->state == CHP_STATE_IN_DOUBT) {
+        if (pending->state == CHP_STATE_RUNNING) {
             return pending;
         }
+        if (pending->state == CHP_STATE_IN_DOUBT && doubtful == NULL) {
+            doubtful = pending;
+        }
     }
-    return NULL;
+    return doubtful;
 }
 
 static void next_planned(struct chp_engine *engine, struct resource *resource,
@@ -167,7 +171,7 @@ void run__doubt(struct chp_engine *engine, struct resource *resource, struct pen
     struct chp_ack ack = life__doubt(engine, pending->operation, pending->run, now);
     pending->state = CHP_STATE_IN_DOUBT;
     pending->run = ack.run;
-    converge__begin(resource, pending->operation, &ack);
+    converge__recalled(engine, resource, pending->operation, now, &ack);
     engine__conclude(engine, pending->operation, &ack, now, effects);
 }
 

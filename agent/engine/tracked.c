@@ -250,10 +250,10 @@ bool tracked__failed_at(const struct tracked *tracked, const char *site)
     return false;
 }
 
-/* Tells where it failed that it succeeded elsewhere. */
-static void pass_on(struct chp_engine *engine, const struct tracked *tracked,
-                    const struct member_progress *failed, const struct member_progress *done,
-                    const struct chp_now *now, struct chp_effects *effects)
+/* Tells a site where it failed that it succeeded elsewhere. */
+static void pass_on(struct chp_engine *engine, const struct tracked *tracked, const char *site,
+                    const struct member_progress *done, const struct chp_now *now,
+                    struct chp_effects *effects)
 {
     struct chp_ack ack = {.operation = tracked->id,
                           .resource = tracked->resource,
@@ -261,10 +261,30 @@ static void pass_on(struct chp_engine *engine, const struct tracked *tracked,
                           .run = done->run,
                           .state = CHP_STATE_DONE,
                           .started_ms = now->wall_ms};
-    if (strcmp(failed->site, engine->config.site) == 0) {
+    if (strcmp(site, engine->config.site) == 0) {
         outcome__done_elsewhere(engine, tracked->resource, &tracked->id, now, effects);
-    } else if (engine__peer(engine, failed->site) != NULL) {
-        engine__send_ack(engine, failed->site, &ack, effects);
+    } else if (engine__peer(engine, site) != NULL) {
+        engine__send_ack(engine, site, &ack, effects);
+    }
+}
+
+/* An answer of a site that became a member of the resource after the operation was made. */
+static void answer_of_other(struct chp_engine *engine, const struct tracked *tracked,
+                            const struct chp_ack *ack, const struct chp_now *now,
+                            struct chp_effects *effects)
+{
+    if (strcmp(ack->site, engine->config.site) == 0) {
+        struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
+        write->execution.ack = *ack;
+        write->execution.updated_ms = now->wall_ms;
+        converge__fill(engine, &write->execution);
+    }
+    bool failed = ack->state == CHP_STATE_FAILED || ack->state == CHP_STATE_REFUSED;
+    for (size_t i = 0; failed && i < tracked->member_count; i++) {
+        if (tracked->members[i].state == CHP_STATE_DONE) {
+            pass_on(engine, tracked, ack->site, &tracked->members[i], now, effects);
+            return;
+        }
     }
 }
 
@@ -289,11 +309,11 @@ static void judge(struct chp_engine *engine, const struct tracked *tracked,
         outcome__failed_everywhere(engine, tracked->resource, &tracked->id);
     }
     if (done != NULL && has_failed(answered)) {
-        pass_on(engine, tracked, answered, done, now, effects);
+        pass_on(engine, tracked, answered->site, done, now, effects);
     }
     for (size_t i = 0; done == answered && done_count == 1 && i < tracked->member_count; i++) {
         if (has_failed(&tracked->members[i])) {
-            pass_on(engine, tracked, &tracked->members[i], done, now, effects);
+            pass_on(engine, tracked, tracked->members[i].site, done, now, effects);
         }
     }
 }
@@ -303,17 +323,12 @@ void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const s
 {
     struct member_progress *member = member_of(tracked, ack->site);
     stable__acked(engine, tracked, ack);
-    if (member == NULL && strcmp(ack->site, engine->config.site) == 0) {
-        /* This site became a member later. */
-        struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
-        write->execution.ack = *ack;
-        write->execution.updated_ms = now->wall_ms;
-        converge__fill(engine, &write->execution);
+    if (member == NULL) {
+        answer_of_other(engine, tracked, ack, now, effects);
         return;
     }
-    if (member == NULL || ack->run < member->run ||
-        (ack->run == member->run && chp_state_final(member->state))) {
-        if (member != NULL && ack->state == CHP_STATE_IN_DOUBT && chp_state_final(member->state)) {
+    if (ack->run < member->run || (ack->run == member->run && chp_state_final(member->state))) {
+        if (ack->state == CHP_STATE_IN_DOUBT && chp_state_final(member->state)) {
             remind(engine, tracked, ack->site, effects);
         }
         return; /* a repetition, or older than what is known */

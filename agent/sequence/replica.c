@@ -397,8 +397,9 @@ int chp_replica_displaces(struct chp_replica *replica, const char *type, const c
                              "resolution matrix that it had): at most %d are allowed",
                              CHP_KINDS_MAX, CHP_KINDS_MAX);
     } else {
-        chp_sequence_displaces(replica->sequence, type, (higher ? given : known)->matrix, arena,
-                               ranges, count);
+        const struct chp_matrix *matrix = (higher ? given : known)->matrix;
+        chp_sequence_displaces(replica->sequence, type, matrix, arena, ranges, count);
+        replica__displace_unsure(replica, type, matrix, arena, ranges, count);
     }
     if (code == 0 && *count > CHP_DISPLACES_MAX) {
         code = chp_error_set(error, CHP_ETOOBIG,
@@ -411,9 +412,9 @@ int chp_replica_displaces(struct chp_replica *replica, const char *type, const c
 
 static int by_effect(const void *a, const void *b)
 {
-    uint64_t x = (*(struct chp_entry *const *)a)->effect;
-    uint64_t y = (*(struct chp_entry *const *)b)->effect;
-    return (x > y) - (x < y);
+    const struct chp_entry *x = *(struct chp_entry *const *)a;
+    const struct chp_entry *y = *(struct chp_entry *const *)b;
+    return x->effect != y->effect ? (x->effect > y->effect ? 1 : -1) : compare(x, y);
 }
 
 /* Those whose effect the application has, in the order in which they had it. */

@@ -37,7 +37,8 @@ struct chp_entry {
     bool executes; /* this site is to execute it */
     enum chp_state state;
     uint32_t run;
-    uint64_t effect; /* its place among those whose effect the application has; 0: it has not */
+    uint64_t effect; /* its place among those whose effect the application has, equal ones in
+                        arbitration order; 0: it has not */
     bool undoing;
     bool done_elsewhere;
     bool completed;    /* every member has answered: known at its origin */

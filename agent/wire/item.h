@@ -219,6 +219,7 @@ struct chp_report {
     bool end;                /* nothing follows for now */
     uint64_t operation_mark; /* up to where the receiver has said to have the sender's streams */
     uint64_t ack_mark;
+    uint64_t to; /* the receiver's incarnation, as the sender knows it; 0: not said */
     struct chp_report_entry *entries; /* at most CHP_REPORT_ENTRIES_MAX */
     size_t entry_count;
 };

@@ -4,6 +4,7 @@
 #include "sim/world.h"
 
 #include "sequence/replica.h"
+#include "wire/wire.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,10 +21,13 @@ struct inspection {
     struct sim *sim;
     struct chp_buf *why;
     struct view views[SIM_SITES_MAX];
-    unsigned members; /* of the resource that is looked at */
+    unsigned members;                     /* of the resource that is looked at */
+    const struct chp_operation **decoded; /* of each operation; NULL: never stored */
+    size_t *by_stamp;                     /* their indexes, those of causes first */
+    size_t stored_count;
+    struct chp_arena arena;
     struct chp_matrices *matrices;
-    struct chp_replica
-        *replica; /* of that resource: all its operations, in the simulator's own hand */
+    struct chp_replica *replica; /* of that resource, as it follows from its operations */
 };
 
 static bool wrong(struct inspection *inspection, const char *format, ...) CHP_PRINTF(2, 3);
@@ -79,15 +83,15 @@ static void print_row(const struct chp_resource_row *row, struct chp_buf *out)
     for (size_t i = 0; i < row->member_count; i++) {
         chp_buf_printf(out, " %s", row->members[i]);
     }
-    chp_buf_printf(out, ", scope %s, level %s, created by %s, config %s, vector", row->scope,
-                   chp_level_name(row->level),
-                   row->created_origin == NULL ? "?" : row->created_origin,
-                   row->config == NULL ? "none" : row->config);
+    chp_buf_add_text(out, ", vector");
     for (size_t i = 0; i < row->vector.count; i++) {
         const struct chp_dot *dot = &row->vector.entries[i];
         chp_buf_printf(out, " %s.%llu:%llu", dot->origin, (unsigned long long)dot->incarnation,
                        (unsigned long long)dot->n);
     }
+    chp_buf_printf(
+        out, ", scope %s, level %s, created by %s%s", row->scope, chp_level_name(row->level),
+        row->created_origin == NULL ? "?" : row->created_origin, row->merged ? ", merged" : "");
 }
 
 /* Members know the same of the resource: members, scope, level, matrix, dots. */
@@ -199,13 +203,25 @@ static bool check_origin(struct inspection *inspection, size_t index)
     return true;
 }
 
+/* Whether the database of the site has the operation, or had it and has forgotten it. */
+static bool is_held(const struct inspection *inspection, int site, size_t index)
+{
+    const struct chp_operation *operation = inspection->decoded[index];
+    const struct view *view = &inspection->views[site];
+    int r = inspection->sim->operations[index].resource;
+    return view->operations[index].found ||
+           (operation != NULL && r >= 0 &&
+            operation->dot.n <= chp_vector_get(&view->resources[r].resource_result.row.forgotten,
+                                               operation->dot.origin, operation->dot.incarnation));
+}
+
 static bool check_operation(struct inspection *inspection, size_t index)
 {
     struct sim *sim = inspection->sim;
     const struct sim_operation *operation = &sim->operations[index];
     bool anywhere = false;
     for (int i = 0; i < sim->schedule->site_count; i++) {
-        anywhere |= inspection->views[i].operations[index].found;
+        anywhere |= is_held(inspection, i, index);
     }
     if (!anywhere) {
         return !operation->accepted || operation->may_be_lost ||
@@ -215,10 +231,10 @@ static bool check_operation(struct inspection *inspection, size_t index)
         if (!is_member(inspection, i)) {
             continue;
         }
-        if (!inspection->views[i].operations[index].found) {
+        if (!is_held(inspection, i, index)) {
             return wrong(inspection, "%s is not at member %s", operation->label, sim_site_name(i));
         }
-        if (operation->action >= 0 &&
+        if (operation->action >= 0 && inspection->views[i].operations[index].found &&
             !check_end(inspection, index, i,
                        execution_of(&inspection->views[i], index, sim_site_name(i)))) {
             return false;
@@ -227,27 +243,30 @@ static bool check_operation(struct inspection *inspection, size_t index)
     return operation->action < 0 || check_origin(inspection, index);
 }
 
-/* The replica that follows from the operations, as one member's database has them. */
+/* The replica that follows from the operations that a member holds, or held before it forgot what
+ * nobody needs any more. */
 static bool build(struct inspection *inspection, int r)
 {
     struct sim *sim = inspection->sim;
     inspection->replica = chp_replica_new(inspection->matrices, NULL);
     for (int i = 0; i < sim->schedule->site_count; i++) {
         const struct chp_load *load = &inspection->views[i].resources[r];
-        for (size_t j = 0; is_member(inspection, i) && j < load->resource_result.history_count;
-             j++) {
-            const struct chp_operation *operation = load->resource_result.history[j].operation;
+        for (size_t k = 0; is_member(inspection, i) && k < inspection->stored_count; k++) {
+            size_t j = inspection->by_stamp[k];
             struct chp_entry *entry = NULL;
             struct chp_error error = {0};
-            if (chp_replica_add(inspection->replica, operation, &load->resource_result.row.vector,
-                                &entry, &error) != 0 ||
-                entry->waits || entry->refused) {
+            if (sim->operations[j].resource != r || !is_held(inspection, i, j)) {
+                continue;
+            }
+            int code = chp_replica_add(inspection->replica, inspection->decoded[j],
+                                       &load->resource_result.row.vector, &entry, &error);
+            if (code != 0 || entry->refused) {
                 return wrong(inspection, "%s cannot be in the sequence of r%d: %s",
-                             sim_label(sim, &operation->id), r,
-                             entry != NULL && entry->waits ? "it waits" : error.text);
+                             sim->operations[j].label, r, error.text);
             }
         }
         if (is_member(inspection, i)) {
+            (void)chp_replica_advance(inspection->replica, &load->resource_result.row.vector);
             return true; /* the others have the same */
         }
     }
@@ -266,11 +285,11 @@ static bool expect(struct inspection *inspection, int r, int site, struct sim_ap
         CHP_ASSERT(operation != NULL);
         const struct chp_ack *own = execution_of(
             &inspection->views[site], (size_t)(operation - sim->operations), sim_site_name(site));
-        if (operation->action < 0 || own == NULL) {
+        if (operation->action < 0) {
             continue;
         }
         const struct sim_action *action = &sim->schedule->actions[operation->action];
-        if (own->state != CHP_STATE_FAILED) {
+        if (own == NULL || own->state != CHP_STATE_FAILED) { /* NULL: forgotten */
             (void)sim_app_run(app, action->request.command.text);
         } else if (action->request.fail_times != SIM_FOR_EVER &&
                    done_anywhere(inspection, (size_t)(operation - sim->operations))) {
@@ -312,6 +331,19 @@ static bool check_diverged(struct inspection *inspection, int r, int site, const
     return may || wrong(inspection, "r%d is diverged at %s: %s", r, sim_site_name(site), reason);
 }
 
+/* The matrix that decides is a function of the operations, too. */
+static bool check_matrix(struct inspection *inspection, int r, int site)
+{
+    const char *right = chp_replica_config(inspection->replica);
+    const char *known = inspection->views[site].resources[r].resource_result.row.config;
+    if (strcmp(right == NULL ? "" : right, known == NULL ? "" : known) == 0) {
+        return true;
+    }
+    return wrong(inspection, "the matrix of r%d is at %s: %s, and must be: %s", r,
+                 sim_site_name(site), known == NULL ? "none" : known,
+                 right == NULL ? "none" : right);
+}
+
 static bool check_app(struct inspection *inspection, int r, int site)
 {
     const struct sim_app *app = &inspection->sim->sites[site].apps[r];
@@ -322,7 +354,8 @@ static bool check_app(struct inspection *inspection, int r, int site)
         return check_diverged(inspection, r, site, row->diverged);
     }
     if (row->degraded && failed_at(inspection, r, site)) {
-        return true; /* it says so: what failed there is missing, and what it replaces may be there */
+        return true; /* it says so: what failed there is missing, and what it replaces may be there
+                      */
     }
     if (row->unsettled || (row->order_assumed && !inspection->sim->schedule->commuting)) {
         return wrong(inspection, "r%d is %s at %s", r,
@@ -346,6 +379,29 @@ static bool check_app(struct inspection *inspection, int r, int site)
     return right;
 }
 
+/* A request that was repeated with its key is one operation, however often it was asked. */
+static bool check_keys(struct inspection *inspection)
+{
+    struct sim *sim = inspection->sim;
+    int of_action[SIM_ACTIONS_MAX];
+    memset(of_action, 0xff, sizeof of_action);
+    for (size_t i = 0; i < sim->operation_count; i++) {
+        const struct sim_operation *operation = &sim->operations[i];
+        bool anywhere = false;
+        for (int j = 0; j < sim->schedule->site_count; j++) {
+            anywhere |= inspection->views[j].operations[i].found;
+        }
+        if (!anywhere || operation->action < 0 || sim->sites[operation->origin].database_lost) {
+            continue;
+        }
+        if (of_action[operation->action] >= 0) {
+            return wrong(inspection, "request %s became two operations", operation->label);
+        }
+        of_action[operation->action] = (int)i;
+    }
+    return true;
+}
+
 static bool check_resource(struct inspection *inspection, int r)
 {
     struct sim *sim = inspection->sim;
@@ -356,26 +412,54 @@ static bool check_resource(struct inspection *inspection, int r)
     }
     right = right && build(inspection, r);
     for (int i = 0; right && i < sim->schedule->site_count; i++) {
-        right = !is_member(inspection, i) || check_app(inspection, r, i);
+        right = !is_member(inspection, i) ||
+                (check_matrix(inspection, r, i) && check_app(inspection, r, i));
     }
     chp_replica_free(inspection->replica);
     inspection->replica = NULL;
     return right;
 }
 
+static void decode_all(struct inspection *inspection)
+{
+    const struct sim *sim = inspection->sim;
+    struct chp_arena *arena = &inspection->arena;
+    inspection->decoded =
+        chp_arena_calloc(arena, sim->operation_count, sizeof *inspection->decoded);
+    inspection->by_stamp =
+        chp_arena_calloc(arena, sim->operation_count, sizeof *inspection->by_stamp);
+    for (size_t i = 0; i < sim->operation_count; i++) {
+        struct chp_item *item = chp_arena_alloc(arena, sizeof *item);
+        if (sim->operations[i].item.len > 0) {
+            CHP_ASSERT(chp_item_decode(sim->operations[i].item, arena, item, NULL) == 0);
+            inspection->decoded[i] = &item->operation;
+            size_t at = inspection->stored_count++;
+            while (at > 0 &&
+                   chp_stamp_compare(inspection->decoded[inspection->by_stamp[at - 1]]->stamp,
+                                     item->operation.stamp) > 0) {
+                inspection->by_stamp[at] = inspection->by_stamp[at - 1];
+                at--;
+            }
+            inspection->by_stamp[at] = i;
+        }
+    }
+}
+
 bool sim_check(struct sim *sim, struct chp_buf *why)
 {
     struct inspection inspection = {.sim = sim, .why = why, .matrices = chp_matrices_new()};
-    bool right = true;
     for (int i = 0; i < sim->schedule->site_count; i++) {
         look(sim, i, &inspection.views[i]);
     }
+    decode_all(&inspection);
+    bool right = check_keys(&inspection);
     for (int r = 0; right && r < sim->schedule->resource_count; r++) {
         right = check_resource(&inspection, r);
     }
     for (int i = 0; i < sim->schedule->site_count; i++) {
         chp_batch_deinit(&inspection.views[i].batch);
     }
+    chp_arena_deinit(&inspection.arena);
     chp_matrices_free(inspection.matrices);
     return right;
 }

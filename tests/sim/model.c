@@ -23,15 +23,26 @@ static void clear(struct sim_app *app)
 static bool run_map(struct sim_app *app, const char *command)
 {
     const char *rest;
-    bool puts = starts(command, "put", &rest);
-    if (!puts && !starts(command, "remove", &rest)) {
+    bool back = starts(command, "back", &rest);
+    bool puts = !back && starts(command, "put", &rest);
+    if (!back && !puts && !starts(command, "remove", &rest)) {
         return false;
     }
     size_t key = (size_t)(rest[0] - 'a');
-    if (key >= SIM_MAP_KEYS) {
+    size_t number = back || puts ? strtoul(rest + 3, NULL, 10) : 0;
+    if (key >= SIM_MAP_KEYS || number >= SIM_VALUES_MAX) {
         return false;
     }
-    (void)snprintf(app->values[key], sizeof app->values[key], "%s", puts ? rest + 2 : "");
+    char *value = app->values[key];
+    char *before = app->before[key][number];
+    if (back) {
+        memcpy(value, before, SIM_VALUE_BYTES);
+        return true;
+    }
+    if (puts) {
+        memcpy(before, value, SIM_VALUE_BYTES);
+    }
+    (void)snprintf(value, SIM_VALUE_BYTES, "%s", puts ? rest + 2 : "");
     return true;
 }
 
@@ -166,7 +177,8 @@ void sim_command_draw(struct sim_rng *rng, enum sim_app_kind kind, bool commutin
     case SIM_MAP:
         (void)snprintf(text, sizeof text, often ? "put %c v%u" : "remove %c", key, n);
         (void)snprintf(type, sizeof type, "%s-%c", often ? "put" : "remove", key);
-        set(command, type, text, "");
+        (void)snprintf(undo, sizeof undo, "back %c v%u", key, n);
+        set(command, type, text, often && with_undo ? undo : "");
         if (sim_rng_chance(rng, 15)) {
             set(command, "clear", "clear", "");
         }
@@ -194,6 +206,8 @@ void sim_command_draw(struct sim_rng *rng, enum sim_app_kind kind, bool commutin
 #define COUNTER(after_add)                                                                         \
     PAIR("set", "set", ONE)                                                                        \
     "," PAIR("set", "add", KEEP) "," PAIR("add", "set", after_add) "," PAIR("add", "add", ANY)
+/* What is not listed of "delete" is take-one both ways; here, what follows it counts beside it. */
+#define DELETE(type) PAIR(type, "delete", ONE) "," PAIR("delete", type, KEEP)
 #define FILE(after_append)                                                                         \
     PAIR("write", "write", ONE)                                                                    \
     "," PAIR("append", "append", KEEP) "," PAIR("write", "append",                                 \
@@ -212,7 +226,8 @@ void sim_command_draw(struct sim_rng *rng, enum sim_app_kind kind, bool commutin
     "," PAIR("put-" one, "remove-" other, ANY) "," PAIR("remove-" one, "remove-" other, ANY)
 #define MAP                                                                                        \
     MAP_KEY("a")                                                                                   \
-    "," MAP_KEY("b") "," MAP_KEYS("a", "b") "," MAP_KEYS("b", "a") "," PAIR("clear", "clear", ONE)
+    "," MAP_KEY("b") "," MAP_KEYS("a", "b") "," MAP_KEYS("b", "a") "," PAIR(                       \
+        "clear", "clear", ONE) "," DELETE("clear")
 
 const char *sim_matrix(enum sim_app_kind kind, unsigned variant)
 {

@@ -5,8 +5,9 @@
  *
  *     register   set V, clear
  *     counter    add N, set N                 (undo of add N: add -N)
- *     map        put K V, remove K, clear     (types put-K, remove-K, clear)
- *     file       append T, write T            (undo of append T: cut T)
+ *     map        put K V, remove K, clear     (types put-K, remove-K, clear; undo of put K V: back
+ * K V, which makes K what it was before: right only from the last to the first) file       append
+ * T, write T            (undo of append T: cut T)
  *
  * and "delete" for each, which leaves nothing.
  */
@@ -23,13 +24,16 @@ enum {
     SIM_TYPE_BYTES = 16,
     SIM_FILE_BYTES = 2048,
     SIM_MAP_KEYS = 2,
+    SIM_VALUES_MAX = 64, /* v0, v1, ... */
+    SIM_VALUE_BYTES = 8,
 };
 
 struct sim_app {
     enum sim_app_kind kind;
     long number;
     char value[SIM_COMMAND_BYTES];
-    char values[SIM_MAP_KEYS][SIM_COMMAND_BYTES];
+    char values[SIM_MAP_KEYS][SIM_VALUE_BYTES];
+    char before[SIM_MAP_KEYS][SIM_VALUES_MAX][SIM_VALUE_BYTES]; /* each value was put there */
     char text[SIM_FILE_BYTES];
 };
 

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WHY_BYTES = 4096 };
+enum { WHY_BYTES = 4096, WORDS = 3 };
 
 struct answer {
     bool ended;
@@ -89,13 +89,35 @@ bool sim_play_apart(const struct sim_schedule *schedule, struct sim_totals *tota
     return held;
 }
 
-static bool still_fails(const struct sim_schedule *schedule)
+/* The first words of a failure without names and numbers: a shorter schedule that fails with other
+ * words has found something else. */
+static void words_of(const char *why, char *words, size_t size)
+{
+    size_t len = 0;
+    unsigned count = 0;
+    const char *at = strstr(why, "faults: ");
+    for (at = at == NULL ? why : at + strlen("faults: "); *at != 0 && count < WORDS;) {
+        size_t word = strcspn(at, " ");
+        if (strspn(at, "abcdefghijklmnopqrstuvwxyz") >= word && word > 1 && len + word + 2 < size) {
+            memcpy(words + len, at, word);
+            len += word;
+            words[len++] = ' ';
+            count++;
+        }
+        at += word + (at[word] == ' ');
+    }
+    words[len] = 0;
+}
+
+static bool still_fails(const struct sim_schedule *schedule, const char *words)
 {
     struct sim_totals totals = {0};
     struct chp_buf why = {0};
+    char now[WHY_BYTES];
     bool held = sim_play_apart(schedule, &totals, false, &why);
+    words_of(chp_buf_text(&why), now, sizeof now);
     chp_buf_deinit(&why);
-    return !held;
+    return !held && strcmp(words, now) == 0;
 }
 
 /* Without count actions from first on. */
@@ -109,7 +131,7 @@ static void without(const struct sim_schedule *schedule, size_t first, size_t co
 }
 
 /* Halves, then quarters, ... then single actions, until none can go. */
-static void take_away(struct sim_schedule *schedule)
+static void take_away(struct sim_schedule *schedule, const char *words)
 {
     size_t step = schedule->count / 2;
     while (step > 0) {
@@ -117,7 +139,7 @@ static void take_away(struct sim_schedule *schedule)
         for (size_t at = 0; at + step <= schedule->count;) {
             struct sim_schedule shorter;
             without(schedule, at, step, &shorter);
-            if (still_fails(&shorter)) {
+            if (still_fails(&shorter, words)) {
                 *schedule = shorter;
                 any = true;
             } else {
@@ -129,7 +151,7 @@ static void take_away(struct sim_schedule *schedule)
 }
 
 /* Actions that are simpler: a command that does not fail, a fault that is shorter. */
-static void simplify(struct sim_schedule *schedule)
+static void simplify(struct sim_schedule *schedule, const char *words)
 {
     for (size_t i = 0; i < schedule->count; i++) {
         struct sim_schedule simpler = *schedule;
@@ -140,20 +162,22 @@ static void simplify(struct sim_schedule *schedule)
         } else {
             action->for_us /= 2;
         }
-        if (still_fails(&simpler)) {
+        if (still_fails(&simpler, words)) {
             *schedule = simpler;
         }
     }
 }
 
-void sim_shrink(struct sim_schedule *schedule)
+void sim_shrink(struct sim_schedule *schedule, const char *failure)
 {
+    char words[WHY_BYTES];
     struct sim_totals totals = {0};
     struct chp_buf why = {0};
     struct chp_buf text = {0};
     size_t before = schedule->count;
-    take_away(schedule);
-    simplify(schedule);
+    words_of(failure, words, sizeof words);
+    take_away(schedule, words);
+    simplify(schedule, words);
     printf("the shortest schedule found, %zu of %zu actions, %d sites:\n", schedule->count, before,
            schedule->site_count);
     for (size_t i = 0; i < schedule->count; i++) {

@@ -305,6 +305,8 @@ void sim_schedule_draw(struct sim_schedule *schedule, uint64_t seed, bool commut
     schedule->end_us = sim_rng_between(rng, 3, 40) * 1000000;
     schedule->resources_cached = (unsigned)(sim_rng_chance(rng, 30) ? 16 : 64);
     schedule->pending_max = (unsigned)(sim_rng_chance(rng, 30) ? sim_rng_between(rng, 1, 4) : 256);
+    schedule->operations_kept =
+        (unsigned)(sim_rng_chance(rng, 30) ? sim_rng_between(rng, 0, 6) : 1000);
     draft.fails = sim_rng_chance(rng, 40);
     for (int i = 0; i < schedule->resource_count; i++) {
         uint64_t kind = sim_rng_between(rng, 0, SIM_APP_KINDS - 1);

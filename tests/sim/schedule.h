@@ -76,6 +76,7 @@ struct sim_schedule {
     enum sim_app_kind kinds[SIM_RESOURCES_MAX];
     unsigned resources_cached; /* limits of the engines */
     unsigned pending_max;
+    unsigned operations_kept;
     uint64_t end_us; /* no fault lasts longer */
     struct sim_action actions[SIM_ACTIONS_MAX];
     size_t count;

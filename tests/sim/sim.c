@@ -120,7 +120,7 @@ static void play_all(const struct options *options, struct sim_totals *totals, u
                    chp_buf_text(&why));
             (void)fflush(stdout);
             if (options->shrinks) {
-                sim_shrink(&schedule);
+                sim_shrink(&schedule, chp_buf_text(&why));
             }
         }
         chp_buf_deinit(&why);

@@ -237,6 +237,14 @@ static void note_writes(struct sim_site *site, const struct chp_batch *batch)
             operation->resource = sim_resource_of(sim, written->resource);
             operation->origin = sim_site_of(sim, written->dot.origin);
             operation->held[site->index] = true;
+            if (operation->item.len == 0) {
+                operation->item = chp_arena_bytes(&sim->arena, write->operation.item);
+            }
+        }
+        if (write->kind == CHP_WRITE_REDOT &&
+            sim_operation_of(sim, &write->redot.operation) != NULL) {
+            sim_operation_of(sim, &write->redot.operation)->item =
+                chp_arena_bytes(&sim->arena, write->redot.item);
         }
         if (write->kind == CHP_WRITE_OPERATION || write->kind == CHP_WRITE_EXECUTION) {
             sim->busy_us = sim->now_us;
@@ -551,7 +559,7 @@ void sim_site_init(struct sim *sim, int index)
     site->config.events_kept_ms = 3ULL * 24 * 3600 * 1000;
     site->config.resources_max = schedule->resources_cached;
     site->config.pending_max = schedule->pending_max;
-    site->config.operations_kept = SIM_OPERATIONS_MAX;
+    site->config.operations_kept = schedule->operations_kept;
     site->config.map_seed = schedule->seed;
     for (int i = 0; i < schedule->resource_count; i++) {
         site->apps[i].kind = schedule->kinds[i];

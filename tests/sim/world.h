@@ -169,6 +169,7 @@ struct sim_operation {
     bool backed[SIM_SITES_MAX]; /* in its backup */
     bool may_be_lost;           /* no database had it any more */
     unsigned failures[SIM_SITES_MAX];
+    struct chp_bytes item; /* as it was stored last: with its last dot */
     char label[16];
 };
 
