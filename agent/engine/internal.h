@@ -224,6 +224,7 @@ struct member_progress {
     enum chp_state state;
     uint32_t run;
     uint64_t number;
+    bool held; /* the site has said that it holds the operation, however it ended */
 };
 
 /* An operation of this origin that not every member has answered. */

@@ -295,17 +295,21 @@ static void judge(struct chp_engine *engine, const struct tracked *tracked,
 {
     const struct member_progress *done = NULL;
     size_t failed = 0;
+    size_t failed_there =
+        0; /* without sites that did not take it: a void would wait there for it */
     size_t done_count = 0;
     for (size_t i = 0; i < tracked->member_count; i++) {
         const struct member_progress *member = &tracked->members[i];
         failed += has_failed(member);
+        failed_there += member->state == CHP_STATE_FAILED ||
+                        (member->state == CHP_STATE_REFUSED && member->held);
         done_count += member->state == CHP_STATE_DONE;
         done = member->state == CHP_STATE_DONE ? member : done;
     }
     if (tracked->level == CHP_LEVEL_NONE || failed == 0) {
         return;
     }
-    if (failed == tracked->member_count) {
+    if (failed_there == tracked->member_count) {
         outcome__failed_everywhere(engine, tracked->resource, &tracked->id);
     }
     if (done != NULL && has_failed(answered)) {
@@ -338,6 +342,7 @@ void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const s
     chp_list_remove(&member->link);
     member->run = ack->run;
     member->state = ack->state;
+    member->held = ack->own_given || strcmp(ack->site, engine->config.site) == 0;
     uint64_t elapsed_ms = (now->mono_us - tracked->entered_us) / 1000;
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
     write->execution.ack = *ack;

@@ -687,6 +687,19 @@ static void raise_own(const struct mem_store *store, uint64_t *column, uint64_t 
     }
 }
 
+/* Of several operations at a time. */
+static void write_outcome(struct mem_store *store, const struct chp_write *write,
+                          struct chp_buf *name)
+{
+    if (write->kind == CHP_WRITE_VOIDED) {
+        write_voided(store, &write->voided, name);
+    } else if (write->kind == CHP_WRITE_REBUILD) {
+        write_rebuild(store, write->rebuild, name);
+    } else {
+        write_forgotten(store, write, name);
+    }
+}
+
 static void write_one(struct mem_store *store, const struct chp_write *write, struct chp_buf *name)
 {
     switch (write->kind) {
@@ -745,13 +758,9 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
         write_peer(store, write);
         break;
     case CHP_WRITE_VOIDED:
-        write_voided(store, &write->voided, name);
-        break;
     case CHP_WRITE_REBUILD:
-        write_rebuild(store, write->rebuild, name);
-        break;
     case CHP_WRITE_FORGOTTEN:
-        write_forgotten(store, write, name);
+        write_outcome(store, write, name);
         break;
     case CHP_WRITE_LOST:
         write_lost(store, write, name);
