@@ -33,6 +33,10 @@
     X(inbound_held, gauge, "1 while nothing further is read of the broker: enough is in hand")     \
     X(sites_up, gauge, "Other sites heard within down_after")                                      \
     X(sites_down, gauge, "Other sites not heard within down_after")                                \
+    X(resources_diverged, gauge,                                                                   \
+      "Replicas here that cannot be made right without a person, as counted within 10 s")          \
+    X(resources_degraded, gauge,                                                                   \
+      "Replicas here where something failed that succeeded elsewhere, as counted within 10 s")     \
     X(resources_cached, gauge, "Resources held in memory")                                         \
     X(blobs_fetched_bytes_total, counter, "Bytes of files fetched from other sites")               \
     X(http_requests_total, counter, "Requests answered by the HTTP door")                          \

@@ -33,6 +33,7 @@ struct publisher;
 struct replies;
 struct shows;
 struct sweep;
+struct census;
 struct resolves;
 struct histories;
 
@@ -97,6 +98,7 @@ struct chp_agent {
     struct replies *replies;
     struct shows *shows;
     struct sweep *sweep;
+    struct census *census;
     struct resolves *resolves;
     struct histories *histories;
 };
@@ -196,6 +198,12 @@ void executor__forget(struct executor *executor, const struct chp_uuid *operatio
 bool executor__knows(const struct executor *executor, const struct chp_uuid *operation,
                      uint32_t run);
 struct chp_driver *executor__driver(struct chp_agent *agent, const char *name);
+
+/* census.c: how many replicas are in trouble, for metrics. Free it while the store is there. */
+struct census *census__new(struct chp_agent *agent);
+void census__free(struct census *census);
+/* Every tick. */
+void census__tick(struct census *census);
 
 /* sweep.c: what drivers keep of runs that have ended */
 struct sweep *sweep__new(struct chp_agent *agent);

@@ -18,7 +18,8 @@ enum {
     DETAIL_BYTES = 640,         /* of NAMED_MAX ids and sites, for one */
     STUCK_AFTER_MS = 30 * 1000, /* a site that is up takes what waits for it sooner */
     DISK_FREE_PERCENT = 5,
-    NAMED_MAX = 3, /* operations and letters named in a detail */
+    NAMED_MAX = 3, /* operations, resources and letters named in a detail */
+    RESOURCES_DETAIL_BYTES = NAMED_MAX * (CHP_ID_MAX_BYTES + 2) + 32,
 };
 static const uint64_t disk_free_enough = 1024ULL * 1024 * 1024;
 
@@ -290,6 +291,61 @@ static void check_doubt(struct chp_agent *agent, json_t *checks)
               "application, then cheops op resolve ID --site SITE done|failed|rerun");
 }
 
+/* Adds names of resources to a detail: diverged ones, or the others. */
+static size_t name_resources(const json_t *troubled, bool diverged, char *text, size_t size)
+{
+    size_t named = 0;
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(troubled, "resources"), i, row)
+    {
+        bool is_diverged = json_is_string(json_object_get(row, "diverged"));
+        if (is_diverged == diverged && named < NAMED_MAX) {
+            size_t len = strlen(text);
+            const char *id = json_string_value(json_object_get(row, "id"));
+            (void)snprintf(text + len, size - len, "%s%s", named == 0 ? "" : ", ",
+                           id == NULL ? "" : id);
+            named++;
+        }
+    }
+    return named;
+}
+
+static void check_resources(const struct chp_doctor_facts *facts, bool diverged, const char *check,
+                            const char *advice, json_t *checks)
+{
+    char detail[RESOURCES_DETAIL_BYTES] = "";
+    json_int_t count = json_integer_value(json_object_get(facts->troubled, check));
+    if (facts->troubled == NULL) {
+        return;
+    }
+    json_int_t named = (json_int_t)name_resources(facts->troubled, diverged, detail, sizeof detail);
+    size_t len = strlen(detail);
+    if (count > named) {
+        (void)snprintf(detail + len, sizeof detail - len, " and %lld more",
+                       (long long)(count - named));
+    }
+    add_check(checks, check, count == 0, count == 0 ? "no replica is" : detail, advice);
+}
+
+static void check_replicas(struct chp_agent *agent, const struct chp_doctor_facts *facts,
+                           json_t *checks)
+{
+    char advice[CHP_SITE_MAX_BYTES + 320];
+    (void)snprintf(advice, sizeof advice,
+                   "the application here is left as it is: cheops resource show ID says why; then "
+                   "cheops resource rebuild ID --site %s, with --from-empty when you have emptied "
+                   "it in the application",
+                   agent->config->agent.site);
+    check_resources(facts, true, "diverged", advice, checks);
+    (void)snprintf(advice, sizeof advice,
+                   "something failed here that succeeded elsewhere, and is tried again by itself: "
+                   "cheops resource history ID says what; put right why it fails, or cheops "
+                   "resource rebuild ID --site %s",
+                   agent->config->agent.site);
+    check_resources(facts, false, "degraded", advice, checks);
+}
+
 static void check_dead(const struct chp_doctor_facts *facts, json_t *checks)
 {
     char detail[DETAIL_BYTES];
@@ -331,6 +387,7 @@ json_t *doctor__check(struct chp_agent *agent, const struct chp_doctor_facts *fa
     check_versions(agent, checks);
     check_hands(agent, checks);
     check_doubt(agent, checks);
+    check_replicas(agent, facts, checks);
     check_dead(facts, checks);
     check_clock(agent, checks);
     check_disk(agent, checks);

@@ -172,6 +172,7 @@ static void agent_on_tick(evutil_socket_t fd, short what, void *user)
     inbound__pump(agent->inbound);
     high_water__tick(agent->high_water);
     sweep__tick(agent->sweep);
+    census__tick(agent->census);
 }
 
 static void agent_on_beat(evutil_socket_t fd, short what, void *user)
@@ -566,6 +567,7 @@ static int open_parts(struct daemon *daemon, struct chp_arena *arena, struct chp
     agent->replies = replies__new(agent);
     agent->shows = shows__new(agent);
     agent->sweep = sweep__new(agent);
+    agent->census = census__new(agent);
     agent->resolves = resolves__new(agent);
     agent->histories = histories__new(agent);
     int code = make_directory(daemon->config->agent.state_dir, error);
@@ -596,6 +598,7 @@ static void close_parts(struct daemon *daemon)
     if (agent->door != NULL) {
         chp_http_door_free(agent->door);
     }
+    census__free(agent->census);
     resolves__free(agent->resolves);
     histories__free(agent->histories);
     shows__free(agent->shows);

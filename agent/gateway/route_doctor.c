@@ -10,12 +10,14 @@
 struct doctor {
     struct gateway_exchange *exchange; /* NULL when it is gone */
     json_t *streams;
+    json_t *troubled;
     bool dead_asked; /* that cannot be cancelled */
 };
 
 static void doctor_free(struct doctor *doctor)
 {
     json_decref(doctor->streams);
+    json_decref(doctor->troubled);
     free(doctor);
 }
 
@@ -64,11 +66,32 @@ static void doctor_on_dead(void *user, int code, const struct chp_dead_letter *l
     }
     if (exchange != NULL) {
         json_t *dead = code == 0 ? reasons(letters, count) : NULL;
-        struct chp_doctor_facts facts = {.streams = doctor->streams, .dead = dead};
+        struct chp_doctor_facts facts = {
+            .streams = doctor->streams, .dead = dead, .troubled = doctor->troubled};
         answer(exchange, &facts);
         json_decref(dead);
     }
     doctor_free(doctor);
+}
+
+static json_t *parsed(int code, const char *text)
+{
+    return code == 0 && text != NULL ? json_loads(text, 0, NULL) : NULL;
+}
+
+static void doctor_on_troubled(void *user, int code, const char *text,
+                               const struct chp_error *error)
+{
+    struct gateway_exchange *exchange = gateway__exchange_of(user);
+    (void)error;
+    if (exchange == NULL) {
+        return;
+    }
+    struct doctor *doctor = exchange->state;
+    struct chp_agent_port *port = &exchange->door->port;
+    doctor->troubled = parsed(code, text);
+    doctor->dead_asked = true;
+    port->vtable->dead(port->agent, CHP_DEAD_LIST, NULL, doctor_on_dead, doctor);
 }
 
 static void doctor_on_streams(void *user, int code, const char *text, const struct chp_error *error)
@@ -80,9 +103,9 @@ static void doctor_on_streams(void *user, int code, const char *text, const stru
     }
     struct doctor *doctor = exchange->state;
     struct chp_agent_port *port = &exchange->door->port;
-    doctor->streams = code == 0 && text != NULL ? json_loads(text, 0, NULL) : NULL;
-    doctor->dead_asked = true;
-    port->vtable->dead(port->agent, CHP_DEAD_LIST, NULL, doctor_on_dead, doctor);
+    doctor->streams = parsed(code, text);
+    exchange->asked = true;
+    port->vtable->query(port->agent, CHP_QUERY_TROUBLED, NULL, 0, doctor_on_troubled, exchange);
 }
 
 void gateway__doctor(struct gateway_exchange *exchange)

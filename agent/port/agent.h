@@ -44,8 +44,9 @@ struct chp_blob_writer;
 
 /* What doctor judges beside what the agent knows itself; each NULL when it could not be asked. */
 struct chp_doctor_facts {
-    const json_t *streams; /* answer of CHP_QUERY_SITES */
-    const json_t *dead;    /* [{"reason"}] of the dead letters */
+    const json_t *streams;  /* answer of CHP_QUERY_SITES */
+    const json_t *dead;     /* [{"reason"}] of the dead letters */
+    const json_t *troubled; /* answer of CHP_QUERY_TROUBLED */
 };
 
 struct chp_agent_vtable {

@@ -49,8 +49,11 @@ enum chp_query {
                          stream */
     CHP_QUERY_STATUS, /* -> {"schema_version", "incarnation", "site", "resources", "operations",
                          ...} */
+    CHP_QUERY_TROUBLED, /* -> {"diverged": N, "degraded": N, "resources": [{"id", "diverged"}]}: how
+                           many replicas are (diverged ones count as that only), and the first
+                           ten of each by id, diverged ones first; "diverged" says why, or null */
 };
-enum { CHP_QUERY_COUNT = CHP_QUERY_STATUS + 1 };
+enum { CHP_QUERY_COUNT = CHP_QUERY_TROUBLED + 1 };
 
 /* code 0 with json NULL: no such row. json is valid during the call only. */
 typedef void chp_query_fn(void *user, int code, const char *json, const struct chp_error *error);

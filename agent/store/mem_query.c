@@ -420,6 +420,38 @@ static char *answer_status(const struct mem_store *store)
         "event_published", (json_int_t)store->self.event_published));
 }
 
+static void add_troubled(json_t *list, void *const *rows, size_t count, bool diverged)
+{
+    size_t left = 10;
+    for (size_t i = 0; i < count && left > 0; i++) {
+        const struct chp_resource_row *row = rows[i];
+        if (diverged ? row->diverged != NULL : row->diverged == NULL && row->degraded) {
+            left--;
+            (void)json_array_append_new(
+                list, json_pack("{s:s,s:o}", "id", row->id, "diverged", text_json(row->diverged)));
+        }
+    }
+}
+
+static char *answer_troubled(const struct mem_store *store)
+{
+    size_t count;
+    json_int_t diverged = 0;
+    json_int_t degraded = 0;
+    json_t *list = json_array();
+    void **rows = mem__select(store->resources, NULL, NULL, mem__by_id, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct chp_resource_row *row = rows[i];
+        diverged += row->diverged != NULL;
+        degraded += row->diverged == NULL && row->degraded;
+    }
+    add_troubled(list, rows, count, true);
+    add_troubled(list, rows, count, false);
+    free(rows);
+    return dump(
+        json_pack("{s:I,s:I,s:o}", "diverged", diverged, "degraded", degraded, "resources", list));
+}
+
 char *mem__answer(const struct mem_store *store, enum chp_query query, char *const *params)
 {
     const struct chp_resource_row *resource;
@@ -441,6 +473,8 @@ char *mem__answer(const struct mem_store *store, enum chp_query query, char *con
         return answer_sites(store);
     case CHP_QUERY_STATUS:
         return answer_status(store);
+    case CHP_QUERY_TROUBLED:
+        return answer_troubled(store);
     }
     return NULL;
 }

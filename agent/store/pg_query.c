@@ -66,6 +66,19 @@ const struct pg_statement pg__query_statements[CHP_QUERY_COUNT] = {
                          "SELECT '[' || coalesce(string_agg(answer::text, ',' ORDER BY site), '')"
                          " || ']' FROM cheops.site_streams_answer"},
     [CHP_QUERY_STATUS] = {"query_status", "SELECT answer::text FROM cheops.status_answer"},
+    /* Partial indexes know them: the conditions are theirs. */
+    [CHP_QUERY_TROUBLED] =
+        {"query_troubled",
+         "SELECT json_build_object("
+         "'diverged', (SELECT count(*) FROM cheops.resource WHERE diverged IS NOT NULL),"
+         "'degraded', (SELECT count(*) FROM cheops.resource WHERE (unsettled OR degraded)"
+         " AND degraded AND diverged IS NULL),"
+         "'resources', (SELECT coalesce(json_agg(json_build_object('id', r.id, 'diverged',"
+         " r.diverged) ORDER BY r.diverged IS NULL, r.id), '[]') FROM ("
+         "(SELECT id, diverged FROM cheops.resource WHERE diverged IS NOT NULL ORDER BY id LIMIT "
+         "10)"
+         " UNION ALL (SELECT id, diverged FROM cheops.resource WHERE (unsettled OR degraded)"
+         " AND degraded AND diverged IS NULL ORDER BY id LIMIT 10)) r))::text"},
 };
 
 struct pg_query {

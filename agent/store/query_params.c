@@ -27,6 +27,7 @@ static const struct {
     [CHP_QUERY_EVENTS] = {2, {KIND_NUMBER, KIND_LIMIT}},
     [CHP_QUERY_SITES] = {0, {KIND_TEXT}},
     [CHP_QUERY_STATUS] = {0, {KIND_TEXT}},
+    [CHP_QUERY_TROUBLED] = {0, {KIND_TEXT}},
 };
 
 /* Digits only, at most 18 of them, so that it is a bigint. */

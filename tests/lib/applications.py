@@ -5,6 +5,7 @@ One more site, REFERENCE, which no agent knows, is where a test runs a sequence 
 """
 import os
 import socket
+import statistics
 import subprocess
 import time
 from pathlib import Path
@@ -105,14 +106,15 @@ class Applications:
             (self.directory / site).chmod(0o777)
 
     def command_s(self):
-        """How long a command takes now without an agent: three of each kind, with what starts first left out."""
-        commands = [f"echo . > {self.file('try')}", self.redis_command("set", "try", "1"), self.document("try-document", "create")]
-        took = []
-        for command in commands * 4:
-            began = time.monotonic()
-            self.run(command)
-            took.append(time.monotonic() - began)
-        return sum(took[len(commands):]) / len(took[len(commands):])
+        """How long a command takes here without an agent, as the workloads mix them."""
+        kinds = ((7, f"echo . > {self.file('try')}"), (2, self.redis_command("set", "try", "1")),
+                 (3, self.document("try-document", "create")))
+        return sum(share * statistics.median(self.took_s(command) for _ in range(5)) for share, command in kinds) / 12
+
+    def took_s(self, command):
+        began = time.monotonic()
+        self.run(command)
+        return time.monotonic() - began
 
     def file(self, name):
         return f"{self.directory}/$CHEOPS_SITE/{name}"

@@ -136,6 +136,9 @@ def test_what_fails_on_one_site_is_tried_again_there(document):
                      f"test -e {document.shared}/ok -o $CHEOPS_SITE != Paris && echo more >> {document.shared}/$CHEOPS_SITE")
     assert document.read("Paris") == ["first"] and document.read("Nantes") == ["first", "more"]
     wait_until(lambda: document.state("Paris") == "degraded", what="Paris says so")
+    check = next(one for one in document.bed.get("Paris", "/v1/doctor")["checks"] if one["check"] == "degraded")
+    assert not check["ok"] and document.rid in check["detail"] and "--site Paris" in check["advice"], check
+    wait_until(lambda: document.bed.metric("Paris", "resources_degraded") == 1, 20, "it is counted")
     (document.shared / "ok").touch()
     document.assert_everywhere("first", "more")
 
@@ -169,6 +172,10 @@ def test_without_a_way_back_a_site_says_that_it_is_diverged(broken, rid, shared)
     assert "can't be undone" in broken.get("Rennes", f"/v1/resources/{rid}")["diverged"]
     wait_until(lambda: document.state("Nantes") == document.state("Paris") == "ready", what="the others are right")
     assert document.read("Nantes") == document.read("Paris") == ["one", "left", "right"]
+    wait_until(lambda: broken.metric("Rennes", "resources_diverged") == 1, 20, "it is counted")
+    assert broken.metric("Nantes", "resources_diverged") == 0
+    said = broken.cli("doctor", site="Rennes")
+    assert said.exit_code != 0 and rid in said.out and "cheops resource rebuild ID --site Rennes" in said.out, said
     events = broken.get("Rennes", f"/v1/events?after={last}&limit=1000")["events"]
     assert [event["resource"] for event in events if event["kind"] == "resource.diverged"] == [rid]
     # A person puts it right.
@@ -179,6 +186,8 @@ def test_without_a_way_back_a_site_says_that_it_is_diverged(broken, rid, shared)
     assert rebuilt.exit_code == 0 and "rebuilt at Rennes" in rebuilt.out, rebuilt
     document.assert_everywhere("one", "left", "right")
     assert document.known("Rennes")["diverged"] is None
+    assert rid not in broken.cli("doctor", site="Rennes").out
+    wait_until(lambda: broken.metric("Rennes", "resources_diverged") == 0, 20, "nothing is counted any more")
 
 
 def test_what_an_application_lost_is_rebuilt(document):

@@ -74,11 +74,47 @@ static void unsettled_and_degraded_resources_are_busy(void **state)
     suite_release(commit);
 }
 
+static void diverged_and_degraded_resources_are_counted_and_named(void **state)
+{
+    struct suite *suite = *state;
+    json_t *json;
+    suite_begin(suite, 0);
+    assert_int_equal(suite_ask(suite, CHP_QUERY_TROUBLED, &json, NULL, NULL, NULL, NULL), 0);
+    suite_assert_json(json, "{\"diverged\": 0, \"degraded\": 0, \"resources\": []}");
+    json_decref(json);
+    struct commit *commit = suite_batch(suite);
+    suite_resource(commit, "a", CHP_LEVEL_EVENTUAL)->degraded = true;
+    suite_resource(commit, "b", CHP_LEVEL_EVENTUAL)->unsettled = true;
+    suite_resource(commit, "c", CHP_LEVEL_EVENTUAL)->diverged = "no undo";
+    (void)suite_resource(commit, "d", CHP_LEVEL_EVENTUAL);
+    struct chp_resource_row *both = suite_resource(commit, "e", CHP_LEVEL_EVENTUAL);
+    both->degraded = true;
+    both->diverged = "both";
+    suite_commit_ok(suite, commit);
+    assert_int_equal(suite_ask(suite, CHP_QUERY_TROUBLED, &json, NULL, NULL, NULL, NULL), 0);
+    suite_assert_json(json, "{\"diverged\": 2, \"degraded\": 1, \"resources\": ["
+                            "{\"id\": \"c\", \"diverged\": \"no undo\"},"
+                            "{\"id\": \"e\", \"diverged\": \"both\"},"
+                            "{\"id\": \"a\", \"diverged\": null}]}");
+    json_decref(json);
+    commit = suite_batch(suite);
+    for (int i = 0; i < 30; i++) {
+        const char *id = chp_arena_printf(&commit->batch.arena, "many-%02d", i);
+        suite_resource(commit, id, CHP_LEVEL_EVENTUAL)->degraded = true;
+    }
+    suite_commit_ok(suite, commit);
+    assert_int_equal(suite_ask(suite, CHP_QUERY_TROUBLED, &json, NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(json_integer_value(json_object_get(json, "degraded")), 31);
+    assert_int_equal(json_array_size(json_object_get(json, "resources")), 12); /* 2 and 10 */
+    json_decref(json);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, suite_setup, suite_teardown)
 
 const struct CMUnitTest suite_history_tests[] = {
     TEST(a_history_comes_whole),
     TEST(what_failed_here_is_known_to_be_done_elsewhere),
     TEST(unsettled_and_degraded_resources_are_busy),
+    TEST(diverged_and_degraded_resources_are_counted_and_named),
 };
 const size_t suite_history_test_count = sizeof suite_history_tests / sizeof suite_history_tests[0];
