@@ -700,6 +700,18 @@ static void write_outcome(struct mem_store *store, const struct chp_write *write
     }
 }
 
+/* What only goes up. */
+static void write_numbered(struct mem_store *store, const struct chp_write *write)
+{
+    if (write->kind == CHP_WRITE_EVENT) {
+        write_event(store, write);
+    } else if (write->kind == CHP_WRITE_EVENTS_PUBLISHED) {
+        raise_own(store, &store->self.event_published, write->events_published);
+    } else {
+        raise_own(store, &store->self.serial, write->serial);
+    }
+}
+
 static void write_one(struct mem_store *store, const struct chp_write *write, struct chp_buf *name)
 {
     switch (write->kind) {
@@ -730,12 +742,6 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
     case CHP_WRITE_STREAM_OUT:
     case CHP_WRITE_STREAM_IN:
         write_stream(store, write, name);
-        break;
-    case CHP_WRITE_EVENT:
-        write_event(store, write);
-        break;
-    case CHP_WRITE_EVENTS_PUBLISHED:
-        raise_own(store, &store->self.event_published, write->events_published);
         break;
     case CHP_WRITE_KEY:
         write_key(store, write, name);
@@ -769,8 +775,10 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
     case CHP_WRITE_DECODED:
         write_unknown(store, write, name);
         break;
+    case CHP_WRITE_EVENT:
+    case CHP_WRITE_EVENTS_PUBLISHED:
     case CHP_WRITE_SERIAL:
-        raise_own(store, &store->self.serial, write->serial);
+        write_numbered(store, write);
         break;
     }
 }
