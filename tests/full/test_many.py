@@ -70,3 +70,55 @@ def test_first_operation_after_a_start(broken, rid):
     began = time.monotonic()
     wait_until(lambda: broken.run(rid, "true").exit_code == 0, 30, "the first operation is done")
     assert time.monotonic() - began < 30
+
+
+def test_a_long_life_of_one_resource_leaves_little(broken, rid, shared):
+    """Of 6,000 operations no more stay than are kept, since each set makes the whole state; the others' agents run on."""
+    matrix = {"ResolutionMatrix": [{"Before": "set", "After": "set", "Result": "take-one"},
+                                   {"Before": "set", "After": "add", "Result": "take-both-keep-order"},
+                                   {"Before": "add", "After": "set", "Result": "take-one"}]}
+    total, asked = 6000, iter(range(6000))
+    lock = threading.Lock()
+
+    def ask(number):
+        kind, mode = ("set", ">") if number % 4 == 0 else ("add", ">>")
+        body = {"resource": rid, "type": kind, "command": ["sh", "-c", f"echo {number} {mode} {shared}/$CHEOPS_SITE"]}
+        if number == 0:
+            body |= {"scope": ALL, "config": matrix}
+        answer = broken.http("Nantes", "POST", "/v1/operations", timeout=60, json=body)
+        assert answer.status_code == 202, answer.text
+
+    def ask_all():
+        while True:
+            with lock:
+                number = next(asked, None)
+            if number is None:
+                return
+            ask(number)
+    ask(next(asked))
+    threads = [threading.Thread(target=ask_all) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(900)
+    wait_until(lambda: all(broken.get(site, f"/v1/resources/{rid}")["state"] == "ready" for site in SITES), 600, "all have run")
+    for number in (total, total + 1, total + 2):  # what is stable is told by what follows
+        ask(number)
+    wait_until(lambda: all(broken.get(site, f"/v1/resources/{rid}")["state"] == "ready" for site in SITES), 60, "these, too")
+    for site in SITES:
+        for table in ("operation", "execution"):
+            rows = broken.sql(site, f"SELECT count(*) FROM cheops.{table} WHERE resource = %s", rid)[0][0]
+            members = 3 if table == "execution" and site == "Nantes" else 1
+            assert 1000 <= rows / members < 1400, f"{site} has {rows} rows of {table}"
+        vector = broken.sql(site, "SELECT vector FROM cheops.resource WHERE id = %s", rid)[0][0]
+        assert [dot[0] for dot in vector] == ["Nantes"] and vector[0][2] == total + 3
+    assert len({(shared / site).read_text() for site in SITES}) == 1
+    kill(broken, "Paris")
+    broken.run_ok(rid, "sh", "-c", f"echo last > {shared}/$CHEOPS_SITE", scope=None)
+    assert {(shared / site).read_text() for site in SITES} == {"last\n"}
+
+
+def kill(bed, site):
+    bed.demo("kill", site, "agent")
+    bed.demo("start", site, "agent")
+    wait_until(lambda: bed.ready(site), 60, f"{site} is ready")
