@@ -26,7 +26,7 @@ enum {
     CHP_SCOPE_DEPTH_MAX = 32,
     CHP_SCOPE_NODES_MAX = 1024,
     CHP_PAYLOAD_MAX_BYTES =
-        64 * 1024, /* command or REST request without files (design section 3) */
+        64 * 1024,                  /* command or REST request without files (design section 3) */
     CHP_UNDO_MAX_BYTES = 16 * 1024, /* what takes it back */
     CHP_ARGV_MAX = 1024,
     CHP_FILES_MAX = 64,
@@ -83,8 +83,8 @@ static_assert(CHP_PAST_MAX_BYTES + CHP_MESSAGE_CLOSE_BYTES < CHP_MESSAGE_MAX_BYT
 static_assert(CHP_ITEM_MAX_BYTES + 2 * (CHP_OUTPUT_MAX_BYTES + CHP_REASON_MAX_BYTES + 1024) <
                   CHP_PAST_MAX_BYTES,
               "an operation fits in an item with two acks");
-static_assert(CHP_PAYLOAD_MAX_BYTES + CHP_UNDO_MAX_BYTES + CHP_FILES_INLINE_MAX_BYTES + CHP_CONFIG_MAX_BYTES +
-                      CHP_SCOPE_MAX_BYTES + CHP_VECTOR_MAX * 64 <
+static_assert(CHP_PAYLOAD_MAX_BYTES + CHP_UNDO_MAX_BYTES + CHP_FILES_INLINE_MAX_BYTES +
+                      CHP_CONFIG_MAX_BYTES + CHP_SCOPE_MAX_BYTES + CHP_VECTOR_MAX * 64 <
                   CHP_ITEM_MAX_BYTES,
               "an operation with everything at its bound fits in an item");
 static_assert(CHP_OUTPUT_MAX_BYTES + CHP_REASON_MAX_BYTES < CHP_ITEM_MAX_BYTES,

@@ -220,8 +220,8 @@ static void add_knowledge(struct cli *cli, struct cli_table *table, const json_t
 {
     static const char *const flags[] = {"degraded", "order_assumed", "deleted"};
     static const char *const notes[] = {"degraded: something failed here that succeeded elsewhere",
-                                        "order assumed: some ran in another order than the "
-                                        "sequence, which the matrix does not rule",
+                                        ("order assumed: some ran in another order than the "
+                                         "sequence, which the matrix does not rule"),
                                         "deleted"};
     const char *digest = cli__text(knows, "digest");
     const char *diverged = cli__text(knows, "diverged");

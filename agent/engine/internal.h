@@ -224,6 +224,7 @@ struct member_progress {
     enum chp_state state;
     uint32_t run;
     uint64_t number;
+    bool held; /* the site has said that it holds the operation, however it ended */
 };
 
 /* An operation of this origin that not every member has answered. */
@@ -239,6 +240,8 @@ struct tracked {
     size_t member_count;
     uint64_t entered_us; /* by the monotonic clock here, modulo 2^64 */
     bool completed;
+    bool kept;  /* what waited for its load is answered: it is not dropped before */
+    bool spent; /* it is to be dropped then */
     struct chp_listener *listeners; /* the first one, if any, is who asked first */
     size_t listener_count;
     uint64_t listener_place; /* of the last of the others; 0: there is none */

@@ -295,17 +295,21 @@ static void judge(struct chp_engine *engine, const struct tracked *tracked,
 {
     const struct member_progress *done = NULL;
     size_t failed = 0;
+    size_t failed_there =
+        0; /* without sites that did not take it: a void would wait there for it */
     size_t done_count = 0;
     for (size_t i = 0; i < tracked->member_count; i++) {
         const struct member_progress *member = &tracked->members[i];
         failed += has_failed(member);
+        failed_there += member->state == CHP_STATE_FAILED ||
+                        (member->state == CHP_STATE_REFUSED && member->held);
         done_count += member->state == CHP_STATE_DONE;
         done = member->state == CHP_STATE_DONE ? member : done;
     }
     if (tracked->level == CHP_LEVEL_NONE || failed == 0) {
         return;
     }
-    if (failed == tracked->member_count) {
+    if (failed_there == tracked->member_count) {
         outcome__failed_everywhere(engine, tracked->resource, &tracked->id);
     }
     if (done != NULL && has_failed(answered)) {
@@ -338,6 +342,7 @@ void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const s
     chp_list_remove(&member->link);
     member->run = ack->run;
     member->state = ack->state;
+    member->held = ack->own_given || strcmp(ack->site, engine->config.site) == 0;
     uint64_t elapsed_ms = (now->mono_us - tracked->entered_us) / 1000;
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_EXECUTION);
     write->execution.ack = *ack;
@@ -364,7 +369,8 @@ void tracked__answer(struct chp_engine *engine, struct tracked *tracked, const s
     if (!tracked->completed && count_answered(tracked) == tracked->member_count) {
         complete(engine, tracked, now, effects);
     }
-    if (tracked->completed) {
+    tracked->spent = tracked->completed;
+    if (tracked->spent && !tracked->kept) {
         drop(engine, tracked);
     }
 }
@@ -515,6 +521,30 @@ static void take_outcome(struct chp_engine *engine, const struct chp_event *even
     stream__settle(engine, event, effects);
 }
 
+/* One that waited for the load of the operation. */
+static void step_waiting(struct chp_engine *engine, const struct chp_event *event,
+                         const struct chp_load *load, struct tracked *tracked,
+                         struct chp_effects *effects)
+{
+    if (event->kind == CHP_EVENT_RESOLVE) {
+        engine__resolve(engine, event, load, effects);
+    } else if (tracked != NULL && event->kind == CHP_EVENT_ANSWER) {
+        answer_own(engine, tracked, event->answer, &event->now, effects);
+    } else if (tracked != NULL && event->kind == CHP_EVENT_ITEM) {
+        engine__on_ack(engine, event, effects);
+    } else if (tracked != NULL) {
+        engine__on_executed(engine, event, effects);
+    } else if (event->kind == CHP_EVENT_ITEM && load->found && told_by_origin(event, load)) {
+        take_outcome(engine, event, effects);
+    } else if (event->kind == CHP_EVENT_ITEM) {
+        struct chp_after *after = chp_effects_after(effects, CHP_AFTER_DEAD);
+        after->settle.delivery = event->item.delivery;
+        after->settle.reason = "acknowledges an operation that is not of this origin";
+        after->settle.bytes = event->item.bytes;
+        stream__settle(engine, event, effects);
+    }
+}
+
 void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
                      const struct chp_now *now, struct chp_effects *effects)
 {
@@ -522,42 +552,27 @@ void tracked__loaded(struct chp_engine *engine, const struct chp_load *load,
     CHP_ASSERT(waiting != NULL);
     bool own =
         load->found && strcmp(load->operation_result.row->dot.origin, engine->config.site) == 0;
-    if (own && tracked__get(engine, &load->operation) == NULL) {
-        (void)restore(engine, load, now);
+    struct tracked *tracked = own ? tracked__get(engine, &load->operation) : NULL;
+    if (own && tracked == NULL) {
+        tracked = restore(engine, load, now);
     }
     answer_repeated(engine, load, waiting, now, effects);
+    if (tracked != NULL) {
+        tracked->kept = true; /* what waited changes it one after the other */
+    }
     CHP_LIST_FOREACH_SAFE(waiting, link, following)
     {
         struct deferred *deferred = CHP_CONTAINER(link, struct deferred, link);
         struct chp_event event = deferred->event;
         event.now = *now;
-        if (own && event.kind == CHP_EVENT_ANSWER) {
-            if (tracked__get(engine, &load->operation) == NULL) {
-                (void)restore(engine, load, now);
-            }
-            answer_own(engine, tracked__get(engine, &load->operation), event.answer, now, effects);
-        } else if (own && event.kind == CHP_EVENT_ITEM) {
-            if (tracked__get(engine, &load->operation) == NULL) {
-                restore(engine, load, now)->completed = true; /* by the answer before this one */
-            }
-            engine__on_ack(engine, &event, effects);
-        } else if (event.kind == CHP_EVENT_RESOLVE) {
-            if (own && tracked__get(engine, &load->operation) == NULL) {
-                restore(engine, load, now);
-            }
-            engine__resolve(engine, &event, load, effects);
-        } else if (own) {
-            engine__on_executed(engine, &event, effects);
-        } else if (event.kind == CHP_EVENT_ITEM && load->found && told_by_origin(&event, load)) {
-            take_outcome(engine, &event, effects);
-        } else if (event.kind == CHP_EVENT_ITEM) {
-            struct chp_after *after = chp_effects_after(effects, CHP_AFTER_DEAD);
-            after->settle.delivery = event.item.delivery;
-            after->settle.reason = "acknowledges an operation that is not of this origin";
-            after->settle.bytes = event.item.bytes;
-            stream__settle(engine, &event, effects);
-        }
+        step_waiting(engine, &event, load, tracked, effects);
         engine__free_deferred(deferred);
     }
     free(waiting);
+    if (tracked != NULL) {
+        tracked->kept = false;
+        if (tracked->spent) {
+            drop(engine, tracked);
+        }
+    }
 }

@@ -137,7 +137,8 @@ static struct compiled *in_force(const struct chp_replica *replica,
     struct compiled *later = NULL;
     for (size_t i = 0; i < replica->config_count; i++) {
         const struct config *config = &replica->configs[i];
-        if (config->entry != self && context != NULL && !in_vector(context, &config->entry->dot)) {
+        bool is_self = self != NULL && config->entry == self;
+        if (!is_self && context != NULL && !in_vector(context, &config->entry->dot)) {
             continue;
         }
         if (!config->creates) {
@@ -421,7 +422,8 @@ static int by_effect(const void *a, const void *b)
 static const struct chp_ran *find_ran(const struct chp_replica *replica, struct chp_arena *arena,
                                       size_t *count)
 {
-    struct chp_entry **entries = chp_arena_calloc(arena, replica->count, sizeof *entries);
+    struct chp_entry **entries =
+        chp_arena_calloc(arena, replica->count, sizeof(struct chp_entry *));
     struct chp_ran *ran = chp_arena_calloc(arena, replica->count, sizeof *ran);
     *count = 0;
     for (size_t i = 0; i < replica->count; i++) {
@@ -432,7 +434,7 @@ static const struct chp_ran *find_ran(const struct chp_replica *replica, struct 
         }
     }
     if (*count > 1) {
-        qsort(entries, *count, sizeof *entries, by_effect);
+        qsort(entries, *count, sizeof(struct chp_entry *), by_effect);
     }
     for (size_t i = 0; i < *count; i++) {
         ran[i] = (struct chp_ran){.operation = entries[i]->id, .has_undo = entries[i]->has_undo};

@@ -175,8 +175,7 @@ static bool failed_everywhere(const struct mem_store *store, const struct mem_op
     for (size_t i = 0; i < row->operation.member_count; i++) {
         const struct mem_execution *there =
             mem__execution(store, &row->operation.id, row->operation.members[i]);
-        if (there != NULL && there->row.ack.state != CHP_STATE_FAILED &&
-            there->row.ack.state != CHP_STATE_REFUSED) {
+        if (there != NULL && there->row.ack.state != CHP_STATE_FAILED) {
             return false;
         }
     }

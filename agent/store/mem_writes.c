@@ -687,6 +687,31 @@ static void raise_own(const struct mem_store *store, uint64_t *column, uint64_t 
     }
 }
 
+/* Of several operations at a time. */
+static void write_outcome(struct mem_store *store, const struct chp_write *write,
+                          struct chp_buf *name)
+{
+    if (write->kind == CHP_WRITE_VOIDED) {
+        write_voided(store, &write->voided, name);
+    } else if (write->kind == CHP_WRITE_REBUILD) {
+        write_rebuild(store, write->rebuild, name);
+    } else {
+        write_forgotten(store, write, name);
+    }
+}
+
+/* What only goes up. */
+static void write_numbered(struct mem_store *store, const struct chp_write *write)
+{
+    if (write->kind == CHP_WRITE_EVENT) {
+        write_event(store, write);
+    } else if (write->kind == CHP_WRITE_EVENTS_PUBLISHED) {
+        raise_own(store, &store->self.event_published, write->events_published);
+    } else {
+        raise_own(store, &store->self.serial, write->serial);
+    }
+}
+
 static void write_one(struct mem_store *store, const struct chp_write *write, struct chp_buf *name)
 {
     switch (write->kind) {
@@ -718,12 +743,6 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
     case CHP_WRITE_STREAM_IN:
         write_stream(store, write, name);
         break;
-    case CHP_WRITE_EVENT:
-        write_event(store, write);
-        break;
-    case CHP_WRITE_EVENTS_PUBLISHED:
-        raise_own(store, &store->self.event_published, write->events_published);
-        break;
     case CHP_WRITE_KEY:
         write_key(store, write, name);
         break;
@@ -745,13 +764,9 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
         write_peer(store, write);
         break;
     case CHP_WRITE_VOIDED:
-        write_voided(store, &write->voided, name);
-        break;
     case CHP_WRITE_REBUILD:
-        write_rebuild(store, write->rebuild, name);
-        break;
     case CHP_WRITE_FORGOTTEN:
-        write_forgotten(store, write, name);
+        write_outcome(store, write, name);
         break;
     case CHP_WRITE_LOST:
         write_lost(store, write, name);
@@ -760,8 +775,10 @@ static void write_one(struct mem_store *store, const struct chp_write *write, st
     case CHP_WRITE_DECODED:
         write_unknown(store, write, name);
         break;
+    case CHP_WRITE_EVENT:
+    case CHP_WRITE_EVENTS_PUBLISHED:
     case CHP_WRITE_SERIAL:
-        raise_own(store, &store->self.serial, write->serial);
+        write_numbered(store, write);
         break;
     }
 }

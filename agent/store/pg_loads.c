@@ -63,7 +63,7 @@ const struct pg_statement pg__load_statements[] = {
      " e.state IN ('failed', 'refused') AND EXISTS (SELECT FROM cheops.execution x"
      " WHERE x.operation = o.id AND NOT x.own AND x.state = 'done'), o.completed_ms IS NOT NULL,"
      " coalesce(o.failed, false) AND NOT EXISTS (SELECT FROM cheops.execution x"
-     " WHERE x.operation = o.id AND x.state NOT IN ('failed', 'refused'))"
+     " WHERE x.operation = o.id AND x.state <> 'failed')"
      " FROM cheops.operation o LEFT JOIN cheops.execution e ON e.operation = o.id"
      " AND e.site = (SELECT site FROM cheops.self)"
      " WHERE r.level <> 'none' AND o.resource = w.id) p ORDER BY w.n, p.arrival"},

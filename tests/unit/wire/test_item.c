@@ -480,10 +480,12 @@ static void the_kinds_of_version_2_keep_their_fields(void **state)
     struct chp_item decoded;
     struct chp_uuid id = {{1, 2, 3}};
     struct chp_uuid other = {{4, 5, 6}};
-    round_trip(&(struct chp_item){.kind = CHP_ITEM_NONE, .none = {"web", {"Nantes", 3, 2, 9}}},
-               &arena, &decoded);
+    round_trip(
+        &(struct chp_item){.kind = CHP_ITEM_NONE, .none = {"web", {"Nantes", 3, 2, 9}, true}},
+        &arena, &decoded);
     assert_string_equal(decoded.none.resource, "web");
     assert_int_equal(decoded.none.range.first, 2);
+    assert_true(decoded.none.forgotten);
     round_trip(&(struct chp_item){.kind = CHP_ITEM_REPORTED, .reported = {90}}, &arena, &decoded);
     assert_int_equal(decoded.reported.upto, 90);
     struct chp_item item = {.kind = CHP_ITEM_REINCARNATE,
