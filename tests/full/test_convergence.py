@@ -16,7 +16,7 @@ from testbed import SITES, wait_until
 SEED = int(os.environ.get("CHEOPS_FULL_SEED") or random.randrange(1 << 32))
 ROUNDS = 1000 if os.environ.get("CHEOPS_FULL_MINUTES") else 10
 PARTS = ("agent", "broker", "database")
-LONG_CUT_S = 13     # both ends of a link have given the other up
+LONG_CUT_S = 17     # heartbeat 5 s: both ends of a link have given the other up
 
 
 @pytest.fixture(scope="module")

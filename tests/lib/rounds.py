@@ -188,8 +188,8 @@ class Round:
         return sum(line[:len(since)] >= since and " msg=executed " in line for site in SITES for line in self.bed.log(site).splitlines())
 
     def judge(self, differences, links_s, commands):
-        # All sites are this machine: their commands' own time is what it takes for so many without an agent.
-        own_s = commands * self.command_s / os.cpu_count()
+        # All sites are this machine: their commands' own time is what it takes for so many without an agent, busy as it is now.
+        own_s = commands * max(self.command_s, self.apps.command_s()) / os.cpu_count()
         wrong = [f"{workload.name} ({workload.id}): {difference}" for workload, difference in differences.items()]
         if links_s >= LINKS_MAX_S:
             wrong.append(f"the links took {links_s:.1f} s")
