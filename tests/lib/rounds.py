@@ -52,7 +52,9 @@ class Links:
 def settled(workload, listed):
     found = [listed[site].get(workload.id, {}) for site in workload.members]
     states = SETTLED + (("diverged",) if workload.may_diverge else ())
-    return all(known.get("state") in states for known in found) and len({known["operations"] for known in found}) == 1
+    held = {known.get("operations", 0) for known in found}
+    whole = len(held) == 1 and min(held) >= len(workload.accepted())    # more with voids
+    return min(held) if whole and all(known["state"] in states for known in found) else None
 
 
 def consumers(channel, queue):
@@ -158,9 +160,9 @@ class Round:
     # --- converging ---
 
     def at_rest(self):
-        """Workloads whose replicas are all settled with as many operations; one cheap question for each site."""
+        """[(workload, operations)] of those whose replicas are all settled and hold as many; one cheap question for each site."""
         listed = {site: self.list(site) for site in SITES}
-        return [workload for workload in self.workloads if settled(workload, listed)]
+        return [(workload, held) for workload in self.workloads if (held := settled(workload, listed))]
 
     def list(self, site):
         answer = self.bed.http(site, "GET", f"/v1/resources?after={self.prefix}-&limit={2 * len(self.workloads)}")
@@ -170,14 +172,17 @@ class Round:
         """Waits until all are right; a line for each that is not, or is late, and what was measured."""
         began, started = time.monotonic(), time.time()
         with Links(self.bed) as links:
-            waiting, differences = list(self.workloads), {}
+            waiting, since = list(self.workloads), {}
             while waiting and time.monotonic() < began + GIVE_UP_S:
-                rest = self.at_rest()
-                for workload in [workload for workload in waiting if workload in rest]:
-                    came = time.monotonic() - began
-                    if self.difference(workload) is None:
-                        waiting.remove(workload)
-                        self.seconds[workload] = came
+                rest, now = self.at_rest(), time.monotonic()
+                since = {key: since.get(key, now) for key in rest}
+                at_rest = {key[0]: key for key in rest}
+                # To look closely takes long enough to be in the way of what is still at work.
+                if all(workload in at_rest for workload in waiting):
+                    for workload in list(waiting):
+                        if self.difference(workload) is None:
+                            waiting.remove(workload)
+                            self.seconds[workload] = since[at_rest[workload]] - began
                 time.sleep(0.1)
             differences = {workload: self.difference(workload) for workload in waiting}
         return self.judge(differences, links.seconds(), self.commands_since(started))
