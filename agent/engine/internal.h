@@ -25,7 +25,7 @@ enum {
     REDOT_TOKEN = 2,       /* of CHP_LOAD_RANGE: operations that get other dots */
     GIVE_TOKEN = 1, /* of CHP_LOAD_RANGE: somebody asked for it, and is told what is not there */
     RUN_TOKEN = 3,  /* of CHP_LOAD_OPERATION: it is to run */
-    ENTRIES_MAX = 256 * 1024, /* of all replicas in memory: some 300 bytes each */
+    ENTRIES_MAX = 64 * 1024, /* of all replicas in memory: about 1 KiB each */
 };
 
 /* Numbers of a stream that have been committed beyond the mark: messages settle in any order. */
