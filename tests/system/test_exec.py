@@ -153,8 +153,11 @@ def test_sites_and_doctor(bed):
     assert set(listed) == set(SITES)
     assert all(listed[site]["state"] == "up" for site in ("Rennes", "Paris"))
     assert all(listed[site]["round_trip_ms"] is not None for site in ("Rennes", "Paris"))
+    # Resources of other tests may be degraded, whose operations failed at one site for good.
+    checks = bed.http("Nantes", "GET", "/v1/doctor").json()["checks"]
+    assert [check for check in checks if not check["ok"] and check["check"] not in ("degraded", "diverged")] == []
     doctor = bed.cli("doctor")
-    assert doctor.exit_code == 0, doctor
+    assert doctor.exit_code == 0 or "degraded" in doctor.out or "diverged" in doctor.out, doctor
 
 
 def test_events_are_numbered_without_gaps(bed, rid):
