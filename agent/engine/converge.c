@@ -222,12 +222,7 @@ static void settle_all(struct chp_engine *engine, struct resource *resource,
     }
 }
 
-/* What was superseded and is to run after all. */
-static bool waits_unseen(const struct chp_entry *entry)
-{
-    return chp_state_final(entry->state);
-}
-
+/* Whether something is to run, or to be undone, of which no execution says so. */
 static bool is_unsettled(struct resource *resource)
 {
     const struct course *course = &resource->course;
@@ -235,7 +230,7 @@ static bool is_unsettled(struct resource *resource)
         return true;
     }
     for (size_t i = course->run_at; i < course->plan.run_count; i++) {
-        if (waits_unseen(chp_replica_find(resource->replica, &course->plan.run[i]))) {
+        if (chp_state_final(chp_replica_find(resource->replica, &course->plan.run[i])->state)) {
             return true;
         }
     }

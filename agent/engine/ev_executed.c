@@ -21,10 +21,8 @@ static const char *clean_reason(const char *reason, struct chp_arena *arena)
     return clean;
 }
 
-/* What this batch writes of an ack must outlive the event. */
-static struct chp_ack copy_ack(const struct chp_ack *ack, struct chp_effects *effects)
+struct chp_ack engine__copy_ack(const struct chp_ack *ack, struct chp_arena *arena)
 {
-    struct chp_arena *arena = &effects->batch.arena;
     struct chp_ack copy = *ack;
     copy.resource = chp_arena_strdup(arena, ack->resource);
     copy.reason = chp_arena_strdup(arena, ack->reason);
@@ -57,7 +55,7 @@ void engine__answer(struct chp_engine *engine, const struct chp_operation *opera
                     const struct chp_ack *ack, const struct chp_now *now,
                     struct chp_effects *effects)
 {
-    struct chp_ack copy = copy_ack(ack, effects);
+    struct chp_ack copy = engine__copy_ack(ack, &effects->batch.arena);
     bool own = strcmp(operation->dot.origin, engine->config.site) == 0;
     struct tracked *tracked = own ? tracked__get(engine, &operation->id) : NULL;
     if (tracked != NULL) {

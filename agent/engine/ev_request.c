@@ -345,10 +345,7 @@ static int look_back(struct chp_engine *engine, struct resource *resource,
     struct chp_arena *arena = &effects->batch.arena;
     const struct chp_range *displaces = NULL;
     if (resource->replica == NULL) {
-        for (size_t i = 0; i < resource->row.vector.count; i++) {
-            const struct chp_dot *dot = &resource->row.vector.entries[i];
-            chp_vector_set(&operation->context, arena, dot->origin, dot->incarnation, dot->n);
-        }
+        operation->context = chp_vector_copy(&resource->row.vector, arena);
         return 0;
     }
     chp_replica_context(resource->replica, &resource->row.vector, arena, &operation->context);

@@ -674,6 +674,8 @@ struct chp_stamp engine__next_stamp(const struct chp_engine *engine,
 /* The operation's item, in the batch's arena. */
 int engine__encode(const struct chp_operation *operation, struct chp_effects *effects,
                    struct chp_bytes *item, struct chp_error *error) CHP_MUST_CHECK;
+/* A copy in arena, but for the site: what a batch writes of an ack must outlive the event. */
+struct chp_ack engine__copy_ack(const struct chp_ack *ack, struct chp_arena *arena);
 /* An ack into the stream to origin, which must be a known peer. */
 void engine__send_ack(struct chp_engine *engine, const char *origin, const struct chp_ack *ack,
                       struct chp_effects *effects);

@@ -127,18 +127,8 @@ void resource__set_row(struct chp_engine *engine, struct resource *resource,
     resource->row.id = id;
     resource->row.scope = chp_arena_strdup(arena, row->scope);
     resource->row.members = chp_arena_strdup_all(arena, row->members, row->member_count);
-    resource->row.vector = (struct chp_vector){0};
-    for (size_t i = 0; i < row->vector.count; i++) {
-        const struct chp_dot *dot = &row->vector.entries[i];
-        chp_vector_set(&resource->row.vector, arena, engine__intern(engine, dot->origin),
-                       dot->incarnation, dot->n);
-    }
-    resource->row.forgotten = (struct chp_vector){0};
-    for (size_t i = 0; i < row->forgotten.count; i++) {
-        const struct chp_dot *dot = &row->forgotten.entries[i];
-        chp_vector_set(&resource->row.forgotten, arena, engine__intern(engine, dot->origin),
-                       dot->incarnation, dot->n);
-    }
+    resource->row.vector = chp_vector_copy(&row->vector, arena);
+    resource->row.forgotten = chp_vector_copy(&row->forgotten, arena);
     resource->row.created_origin = engine__intern(engine, row->created_origin);
     resource->row.diverged = chp_arena_strdup(arena, row->diverged);
     resource->row.base_config = chp_arena_strdup(arena, row->base_config);
@@ -170,17 +160,6 @@ void resource__create(struct chp_engine *engine, struct resource *resource,
     resource__set_row(engine, resource, &row);
 }
 
-static struct chp_vector copy_vector(const struct chp_vector *vector, struct chp_arena *arena)
-{
-    struct chp_vector copy = {.count = vector->count};
-    copy.entries = chp_arena_calloc(arena, vector->count, sizeof *copy.entries);
-    for (size_t i = 0; i < vector->count; i++) {
-        copy.entries[i] = vector->entries[i];
-        copy.entries[i].origin = chp_arena_strdup(arena, vector->entries[i].origin);
-    }
-    return copy;
-}
-
 void resource__write(struct resource *resource, struct chp_effects *effects)
 {
     struct chp_batch *batch = &effects->batch;
@@ -207,8 +186,8 @@ void resource__write(struct resource *resource, struct chp_effects *effects)
     write->resource.diverged = chp_arena_strdup(arena, row->diverged);
     write->resource.base_config = chp_arena_strdup(arena, row->base_config);
     write->resource.members = chp_arena_strdup_all(arena, row->members, row->member_count);
-    write->resource.vector = copy_vector(&row->vector, arena);
-    write->resource.forgotten = copy_vector(&row->forgotten, arena);
+    write->resource.vector = chp_vector_copy(&row->vector, arena);
+    write->resource.forgotten = chp_vector_copy(&row->forgotten, arena);
 }
 
 void resource__keep_pending(struct resource *resource, struct chp_bytes item, enum chp_state state,
@@ -286,7 +265,7 @@ static void renew_arena(struct resource *resource)
     resource->arena = (struct chp_arena){0};
     resource->row =
         (struct chp_resource_row){.id = chp_arena_strdup(&resource->arena, resource->row.id)};
-    resource->stable = copy_vector(&resource->stable, &resource->arena);
+    resource->stable = chp_vector_copy(&resource->stable, &resource->arena);
     chp_arena_deinit(&before);
 }
 

@@ -177,11 +177,7 @@ static void forget(struct chp_engine *engine, struct resource *resource,
     struct chp_arena *arena = &effects->batch.arena;
     struct chp_write *write = chp_batch_write(&effects->batch, CHP_WRITE_FORGOTTEN);
     write->forgotten.resource = chp_arena_strdup(arena, resource->row.id);
-    for (size_t i = 0; i < resource->row.forgotten.count; i++) {
-        const struct chp_dot *dot = &resource->row.forgotten.entries[i];
-        chp_vector_set(&write->forgotten.vector, arena, chp_arena_strdup(arena, dot->origin),
-                       dot->incarnation, dot->n);
-    }
+    write->forgotten.vector = chp_vector_copy(&resource->row.forgotten, arena);
     resource->look_at = 0;
     resource->row.base_config = chp_arena_strdup(
         &resource->arena, chp_replica_config_seen(resource->replica, &resource->row.forgotten));

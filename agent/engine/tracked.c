@@ -389,12 +389,8 @@ static void copy_completion(struct deferred *deferred)
 
 static void copy_answer(struct deferred *deferred)
 {
-    struct chp_arena *arena = &deferred->arena;
-    struct chp_ack *ack = chp_arena_alloc(arena, sizeof *ack);
-    *ack = *deferred->event.answer;
-    ack->resource = chp_arena_strdup(arena, ack->resource);
-    ack->reason = chp_arena_strdup(arena, ack->reason);
-    ack->output = chp_arena_bytes(arena, ack->output);
+    struct chp_ack *ack = chp_arena_alloc(&deferred->arena, sizeof *ack);
+    *ack = engine__copy_ack(deferred->event.answer, &deferred->arena);
     deferred->event.answer = ack;
 }
 
@@ -485,11 +481,7 @@ static void answer_own(struct chp_engine *engine, struct tracked *tracked,
                        const struct chp_ack *ack, const struct chp_now *now,
                        struct chp_effects *effects)
 {
-    struct chp_arena *arena = &effects->batch.arena;
-    struct chp_ack copy = *ack;
-    copy.resource = chp_arena_strdup(arena, ack->resource);
-    copy.reason = chp_arena_strdup(arena, ack->reason);
-    copy.output = chp_arena_bytes(arena, ack->output);
+    struct chp_ack copy = engine__copy_ack(ack, &effects->batch.arena);
     tracked__answer(engine, tracked, &copy, now, effects);
 }
 

@@ -15,12 +15,6 @@ static bool has_succeeded(const struct chp_entry *entry)
     return entry->effect > 0 || entry->state == CHP_STATE_DONE || entry->done_elsewhere;
 }
 
-static int compare(const struct chp_entry *a, const struct chp_entry *b)
-{
-    return chp_arbitration_compare(a->stamp, a->dot.origin, &a->id, b->stamp, b->dot.origin,
-                                   &b->id);
-}
-
 /* The last of the sequence that the new one has to follow: it stops the walk (rule 1). */
 static const struct chp_entry *find_stop(struct chp_replica *replica, const char *type,
                                          const struct chp_matrix *matrix)
@@ -110,7 +104,7 @@ void replica__displace_unsure(struct chp_replica *replica, const char *type,
                 all[j] = (*ranges)[j];
             }
         }
-        if (stop == NULL || compare(entry, stop) > 0) {
+        if (stop == NULL || replica__compare(entry, stop) > 0) {
             all[used++] = (struct chp_range){.origin = entry->dot.origin,
                                              .incarnation = entry->dot.incarnation,
                                              .first = entry->dot.n,

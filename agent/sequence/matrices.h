@@ -15,6 +15,9 @@ struct compiled {
 struct compiled *matrices__use(struct chp_matrices *matrices, const char *text);
 void matrices__leave(struct chp_matrices *matrices, struct compiled *compiled);
 
+/* Arbitration order. */
+int replica__compare(const struct chp_entry *a, const struct chp_entry *b);
+
 /* Adds to the ranges what is displaced already, by operations that may yet turn out to have failed
  * everywhere, and what a new operation of this type displaces as well (displaces.c). */
 void replica__displace_unsure(struct chp_replica *replica, const char *type,

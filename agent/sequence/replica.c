@@ -118,7 +118,7 @@ static bool in_vector(const struct chp_vector *vector, const struct chp_dot *dot
     return chp_vector_get(vector, dot->origin, dot->incarnation) >= dot->n;
 }
 
-static int compare(const struct chp_entry *a, const struct chp_entry *b)
+int replica__compare(const struct chp_entry *a, const struct chp_entry *b)
 {
     return chp_arbitration_compare(a->stamp, a->dot.origin, &a->id, b->stamp, b->dot.origin,
                                    &b->id);
@@ -143,7 +143,7 @@ static struct compiled *in_force(const struct chp_replica *replica,
         }
         if (!config->creates) {
             later = higher(later, config->compiled);
-        } else if (created == NULL || compare(config->entry, created->entry) < 0) {
+        } else if (created == NULL || replica__compare(config->entry, created->entry) < 0) {
             created = config;
         }
     }
@@ -194,12 +194,7 @@ static void copy_waiting(struct held *held, const struct chp_operation *operatio
     struct chp_arena *arena = &held->arena;
     struct chp_range *displaces =
         chp_arena_calloc(arena, operation->displaces_count, sizeof *displaces);
-    held->context = (struct chp_vector){0};
-    for (size_t i = 0; i < operation->context.count; i++) {
-        const struct chp_dot *dot = &operation->context.entries[i];
-        chp_vector_set(&held->context, arena, chp_arena_strdup(arena, dot->origin),
-                       dot->incarnation, dot->n);
-    }
+    held->context = chp_vector_copy(&operation->context, arena);
     for (size_t i = 0; i < operation->displaces_count; i++) {
         displaces[i] = operation->displaces[i];
         displaces[i].origin = chp_arena_strdup(arena, operation->displaces[i].origin);
@@ -328,11 +323,7 @@ struct chp_sequence *chp_replica_sequence(struct chp_replica *replica)
 void chp_replica_context(const struct chp_replica *replica, const struct chp_vector *held,
                          struct chp_arena *arena, struct chp_vector *context)
 {
-    *context = (struct chp_vector){0};
-    for (size_t i = 0; i < held->count; i++) {
-        const struct chp_dot *dot = &held->entries[i];
-        chp_vector_set(context, arena, dot->origin, dot->incarnation, dot->n);
-    }
+    *context = chp_vector_copy(held, arena);
     for (size_t i = 0; i < replica->count && replica->waiting > 0; i++) {
         const struct chp_entry *entry = &replica->held[i]->entry;
         const struct chp_dot *dot = &entry->dot;
@@ -415,7 +406,7 @@ static int by_effect(const void *a, const void *b)
 {
     const struct chp_entry *x = *(struct chp_entry *const *)a;
     const struct chp_entry *y = *(struct chp_entry *const *)b;
-    return x->effect != y->effect ? (x->effect > y->effect ? 1 : -1) : compare(x, y);
+    return x->effect != y->effect ? (x->effect > y->effect ? 1 : -1) : replica__compare(x, y);
 }
 
 /* Those whose effect the application has, in the order in which they had it. */

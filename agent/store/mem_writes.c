@@ -9,17 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct chp_vector copy_vector(const struct chp_vector *vector, struct chp_arena *arena)
-{
-    struct chp_vector copy = {.count = vector->count};
-    copy.entries = chp_arena_calloc(arena, vector->count, sizeof *copy.entries);
-    for (size_t i = 0; i < vector->count; i++) {
-        copy.entries[i] = vector->entries[i];
-        copy.entries[i].origin = chp_arena_strdup(arena, vector->entries[i].origin);
-    }
-    return copy;
-}
-
 static void write_resource(struct mem_store *store, const struct chp_resource_row *given)
 {
     struct chp_arena *arena = &store->rows->arena;
@@ -32,8 +21,8 @@ static void write_resource(struct mem_store *store, const struct chp_resource_ro
     row->diverged = chp_arena_strdup(arena, given->diverged);
     row->base_config = chp_arena_strdup(arena, given->base_config);
     row->members = chp_arena_strdup_all(arena, given->members, given->member_count);
-    row->vector = copy_vector(&given->vector, arena);
-    row->forgotten = copy_vector(&given->forgotten, arena);
+    row->vector = chp_vector_copy(&given->vector, arena);
+    row->forgotten = chp_vector_copy(&given->forgotten, arena);
     (void)chp_map_put(store->resources, chp_bytes_of(row->id), row);
 }
 

@@ -295,6 +295,17 @@ void chp_vector_set(struct chp_vector *vector, struct chp_arena *arena, const ch
     vector->count++;
 }
 
+struct chp_vector chp_vector_copy(const struct chp_vector *vector, struct chp_arena *arena)
+{
+    struct chp_vector copy = {.count = vector->count};
+    copy.entries = chp_arena_calloc(arena, vector->count, sizeof *copy.entries);
+    for (size_t i = 0; i < vector->count; i++) {
+        copy.entries[i] = vector->entries[i];
+        copy.entries[i].origin = chp_arena_strdup(arena, vector->entries[i].origin);
+    }
+    return copy;
+}
+
 bool chp_vector_includes(const struct chp_vector *vector, const struct chp_vector *context)
 {
     for (size_t i = 0; i < context->count; i++) {

@@ -371,6 +371,8 @@ uint64_t chp_vector_get(const struct chp_vector *vector, const char *origin, uin
 /* Sets it, keeping the order; entries grow in arena. */
 void chp_vector_set(struct chp_vector *vector, struct chp_arena *arena, const char *origin,
                     uint64_t incarnation, uint64_t n);
+/* A copy with its strings, all in arena. */
+struct chp_vector chp_vector_copy(const struct chp_vector *vector, struct chp_arena *arena);
 /* True when everything in context is in vector. */
 bool chp_vector_includes(const struct chp_vector *vector, const struct chp_vector *context);
 
